@@ -1,0 +1,101 @@
+"""Name every error that leaves the package, split by what the user does next.
+
+Errors carry facts (URL, status, exit code), never credentials; this module does no IO.
+Every module may import it.
+
+    BlaxelError
+    ├─ TransportError      could not reach it           .url (httpx error as __cause__)
+    ├─ StatusError         it answered 4xx/5xx          .status_code .method .url .body
+    │  ├─ AuthError        401, 403
+    │  └─ NotFoundError    404
+    ├─ ProtocolError       it broke the protocol        .data (first 200 bytes)
+    ├─ FollowError         follow gave up               .seq to resume at
+    ├─ ProcessError        non-zero exit or killed      .process .exit_code .tail
+    ├─ TaskError           run failed or cancelled      .task .message
+    └─ CredentialsError    a credential is missing or cannot be read
+"""
+
+from __future__ import annotations
+
+
+class BlaxelError(Exception):
+    """Base of every error that this package raises on purpose; its message ends with the next step."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Show one short line per message line in a notebook cell (IPython's hook for custom tracebacks)."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class TransportError(BlaxelError):
+    """The server could not be reached; ``url`` says where, ``__cause__`` holds the HTTP library's error."""
+
+    def __init__(self, message: str, *, url: str) -> None:
+        super().__init__(message)
+        self.url = url
+
+
+class StatusError(BlaxelError):
+    """The server answered with an HTTP status of 400 or more.
+
+    ``body`` is the text of the answer, at most 2,000 characters.
+    """
+
+    def __init__(
+        self, message: str, *, status_code: int, method: str, url: str, body: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.method = method
+        self.url = url
+        self.body = body
+
+
+class AuthError(StatusError):
+    """401 or 403: the credential was refused."""
+
+
+class NotFoundError(StatusError):
+    """404: the sandbox, process or task does not exist."""
+
+
+class ProtocolError(BlaxelError):
+    """The server's bytes break the protocol; ``data`` keeps the first 200 of them."""
+
+    def __init__(self, message: str, *, data: bytes = b"") -> None:
+        super().__init__(message)
+        self.data = data[:200]
+
+
+class FollowError(BlaxelError):
+    """A follow gave up; every entry before ``seq`` was delivered."""
+
+    def __init__(self, message: str, *, seq: int) -> None:
+        super().__init__(message)
+        self.seq = seq
+
+
+class ProcessError(BlaxelError):
+    """A process ended with a non-zero exit code or by a signal.
+
+    ``exit_code`` is None where the server does not know it; ``tail`` is the end of stderr, else of
+    stdout, sanitised and at most ten lines.
+    """
+
+    def __init__(self, message: str, *, process: str, exit_code: int | None, tail: str = "") -> None:
+        super().__init__(message)
+        self.process = process
+        self.exit_code = exit_code
+        self.tail = tail
+
+
+class TaskError(BlaxelError):
+    """An agent task failed or was cancelled; ``message`` is the service's own text."""
+
+    def __init__(self, message: str, *, task: str) -> None:
+        super().__init__(message)
+        self.task = task
+        self.message = message
+
+
+class CredentialsError(BlaxelError):
+    """A credential is missing or unreadable; the message names the variable and where it was looked for."""
