@@ -1,0 +1,418 @@
+"""Keep rows as append-only columns and hand them to DataFrame libraries through Arrow.
+
+A table grows by one writer while any thread reads a consistent prefix; it never changes a row, and
+it knows nothing of sandboxes beyond the column lists below. Pure: imports errors, and nanoarrow
+when exported; pandas, polars and pyarrow only when asked for.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib
+import re
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate, islice, repeat
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow
+
+Type = Literal["int64", "string", "timestamp", "bool", "float64"]
+
+BATCH_ROWS = 1 << 18
+"""Rows of one Arrow batch."""
+
+BATCH_CHARACTERS = 1 << 29
+"""Characters of one column of a batch: at most 4 bytes each, so int32 offsets always hold them."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NOT_A_TIME = -(1 << 63)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Column(NamedTuple):
+    """Name one column and its type.
+
+    ``timestamp`` is an int of UTC microseconds in memory, an aware datetime in dicts and
+    ``timestamp[us, UTC]`` in Arrow. Every column but ``seq`` may hold nulls.
+    """
+
+    name: str
+    type: Type
+
+
+LOGS: tuple[Column, ...] = (
+    Column("seq", "int64"),
+    Column("sandbox", "string"),
+    Column("process", "string"),
+    Column("stream", "string"),
+    Column("text", "string"),
+    Column("kind", "string"),
+    Column("received", "timestamp"),
+    Column("origin", "string"),
+    Column("missing_bytes", "int64"),
+)
+"""The columns of ``SandboxRun.logs``, one row an entry."""
+
+
+class Table:
+    """Hold append-only columns that read as a sequence of dicts and export as Arrow.
+
+    One writer calls ``extend``; readers on other threads take no lock, since the length is published
+    last. ``polars.DataFrame(t)``, ``duckdb.sql("from t")`` and ``pyarrow.table(t)`` read it directly
+    (Arrow PyCapsule interface), at any time; a growing table exports the rows it has at that moment.
+
+    Args:
+        columns: Names and types, in order. A column named ``seq`` is the row's position, from 0; it is
+            never stored.
+        constants: Columns that have one value in all rows, stored once.
+    """
+
+    def __init__(
+        self, columns: Sequence[Column], *, constants: Mapping[str, object] | None = None
+    ) -> None:
+        self._types: dict[str, Type] = {column.name: column.type for column in columns}
+        self._constants = {
+            name: _encodable([value])[0] if isinstance(value, str) else value
+            for name, value in (constants or {}).items()
+        }
+        if unknown := self._constants.keys() - self._types.keys():
+            raise TypeError(f"no such column: {', '.join(sorted(unknown))}")
+        self._stored: dict[str, list[Any]] = {
+            name: [] for name in self._types if name != "seq" and name not in self._constants
+        }
+        self._length = 0
+
+    # Writing
+
+    def extend(self, n: int, **columns: object) -> None:
+        """Append ``n`` rows; to be called by one thread at a time.
+
+        Args:
+            n: How many rows.
+            **columns: A list gives each row its value, anything else is every row's value. Columns left
+                out are null. Lists are copied; strings are shared, but for lone surrogates, which no
+                consumer can encode: they become U+FFFD.
+
+        Raises:
+            ValueError: A list does not have ``n`` values; nothing was appended.
+            TypeError: A column does not exist or is not stored, or a list for a text column holds
+                something else; nothing was appended.
+        """
+        for name, values in columns.items():
+            if name not in self._stored:
+                raise TypeError(f"no such stored column: {name}")
+            if isinstance(values, list) and len(values) != n:
+                raise ValueError(f"{name}: {len(values)} values for {n} rows")
+        length = self._length
+        for name, stored in self._stored.items():
+            if len(stored) != length:  # an earlier extend was interrupted half way
+                del stored[length:]
+            values = columns.get(name)
+            if isinstance(values, list):
+                stored.extend(_encodable(values) if self._types[name] == "string" else values)
+                continue
+            if isinstance(values, str) and not values.isascii():
+                [values] = _encodable([values])
+            if n == 1:
+                stored.append(values)
+            else:
+                stored.extend(repeat(values, n))
+        self._length = length + n
+
+    # Reading
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The column names, in order."""
+        return tuple(self._types)
+
+    def column(self, name: str) -> Sequence[Any]:
+        """Return the live values of one column, not a copy: never change them.
+
+        Take ``n = len(table)`` first and read below it: a growing column may be longer for a moment.
+        Timestamps are ints, UTC microseconds.
+
+        Raises:
+            KeyError: There is no such column.
+        """
+        if name in self._stored:
+            return self._stored[name]
+        if name in self._constants:
+            return _Repeated(self._constants[name], self._length)
+        if name in self._types:
+            return range(self._length)
+        raise KeyError(name)
+
+    def __len__(self) -> int:
+        """Return the number of complete rows."""
+        return self._length
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Iterate over the rows there are now, as dicts."""
+        return self._rows(range(self._length))
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        """Return one row as a dict, or a slice of rows as a list of dicts.
+
+        Raises:
+            IndexError: There is no such row.
+        """
+        rows = range(self._length)
+        if isinstance(index, slice):
+            return list(self._rows(rows[index]))
+        try:
+            position = rows[index]
+        except IndexError:
+            raise IndexError(f"row {index} of a table of {len(rows)} rows") from None
+        return next(self._rows(range(position, position + 1)))
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return all rows as plain dicts; timestamps are aware datetimes (UTC), nulls are None."""
+        return list(self)
+
+    def _rows(self, rows: range) -> Iterator[dict[str, Any]]:
+        names = tuple(self._types)
+        times = _Datetimes()
+        cells = [
+            map(times.__getitem__, self._cells(name, rows))
+            if kind == "timestamp"
+            else self._cells(name, rows)
+            for name, kind in self._types.items()
+        ]
+        return (dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True))
+
+    def _cells(self, name: str, rows: range) -> Iterator[Any]:
+        if name in self._constants:
+            return repeat(self._constants[name], len(rows))
+        if name not in self._stored:
+            return iter(rows)
+        stored = self._stored[name]
+        if rows.step == 1 and rows.start == 0:  # the whole table: without a copy
+            return islice(stored, len(rows))
+        return map(stored.__getitem__, rows)
+
+    # Exporting
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a pandas DataFrame; needs pandas, not pyarrow.
+
+        Dtypes do not depend on the values: ``seq`` int64, other integers Int64, booleans boolean,
+        timestamps datetime64[us, UTC], text pandas' own default for text.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        pd = _module("pandas", "to_pandas()")
+        n = self._length
+        data = {
+            name: _pandas_column(pd, name, kind, list(islice(self.column(name), n)))
+            for name, kind in self._types.items()
+        }
+        frame: pandas.DataFrame = pd.DataFrame(data, index=pd.RangeIndex(n))
+        return frame
+
+    def to_polars(self) -> polars.DataFrame:
+        """Return a polars DataFrame.
+
+        Raises:
+            ImportError: polars is not installed.
+        """
+        frame: polars.DataFrame = _module("polars", "to_polars()").DataFrame(self)
+        return frame
+
+    def to_arrow(self) -> pyarrow.Table:
+        """Return a pyarrow Table.
+
+        Raises:
+            ImportError: pyarrow is not installed.
+        """
+        return _module("pyarrow", "to_arrow()").table(self)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Export the rows there are now as an Arrow stream capsule.
+
+        ``requested_schema`` is ignored, as the protocol allows: consumers cast by themselves.
+        """
+        return self._arrow_stream(BATCH_ROWS, BATCH_CHARACTERS).__arrow_c_stream__()
+
+    def _arrow_stream(self, rows: int, characters: int) -> Any:
+        import nanoarrow
+
+        types: dict[Type, Any] = {
+            "int64": nanoarrow.int64(),
+            "string": nanoarrow.string(),
+            "timestamp": nanoarrow.timestamp("us", "UTC"),
+            "bool": nanoarrow.bool_(),
+            "float64": nanoarrow.float64(),
+        }
+        fields = {name: types[kind] for name, kind in self._types.items()}
+        schema = nanoarrow.struct(fields)
+        n = self._length
+        batches = []
+        for start in range(0, max(n, 1), rows):  # no rows: one empty batch, which carries the types
+            for part in self._parts(range(start, min(start + rows, n)), characters):
+                children = [
+                    nanoarrow.c_array_from_buffers(
+                        fields[name], len(part), self._buffers(name, kind, part)
+                    )
+                    for name, kind in self._types.items()
+                ]
+                batches.append(
+                    nanoarrow.c_array_from_buffers(schema, len(part), [None], children=children)
+                )
+        return nanoarrow.Array.from_chunks(batches)
+
+    def _parts(self, rows: range, characters: int) -> Iterator[range]:
+        """Halve ``rows`` until no text column of a part has more than ``characters`` characters."""
+        if len(rows) > 1 and any(
+            sum(len(text or "") for text in self._cells(name, rows)) > characters
+            for name, kind in self._types.items()
+            if kind == "string"
+        ):
+            middle = len(rows) // 2
+            yield from self._parts(rows[:middle], characters)
+            yield from self._parts(rows[middle:], characters)
+        else:
+            yield rows
+
+    def _buffers(self, name: str, kind: Type, rows: range) -> list[object]:
+        if name in self._stored:
+            return _buffers(kind, self._stored[name][rows.start : rows.stop])
+        if name not in self._constants:
+            return [None, array("q", rows)]
+        value = self._constants[name]
+        if kind == "string" and isinstance(value, str):
+            data = value.encode()
+            size = len(data)
+            return [None, array("i", [size * i for i in range(len(rows) + 1)]), data * len(rows)]
+        return _buffers(kind, [value] * len(rows))
+
+    # Showing
+
+    def __repr__(self) -> str:
+        """Return the number of rows and the column names."""
+        return f"<Table of {self._length:,} rows: {', '.join(self._types)}>"
+
+    def _repr_html_(self) -> str:
+        """Return the first and last rows as an HTML table of bounded size, every value escaped."""
+        n = self._length
+        head, tail = (self[:n], []) if n <= 2 * _SHOWN else (self[:_SHOWN], self[n - _SHOWN : n])
+        lines = [_html_row("th", self._types)]
+        lines += [_html_row("td", row.values()) for row in head]
+        if tail:
+            lines.append(_html_row("td", ["…"] * len(self._types)))
+            lines += [_html_row("td", row.values()) for row in tail]
+        return f"<table>\n{''.join(lines)}</table>\n<p>{n:,} rows</p>"
+
+
+class _Repeated(Sequence[Any]):
+    """One value, ``length`` times."""
+
+    def __init__(self, value: object, length: int) -> None:
+        self._value = value
+        self._range = range(length)
+
+    def __len__(self) -> int:
+        return len(self._range)
+
+    def __getitem__(self, index: Any) -> Any:
+        at = self._range[index]
+        return [self._value] * len(at) if isinstance(at, range) else self._value
+
+
+class _Datetimes(dict[int | None, datetime | None]):
+    """Turn UTC microseconds into datetimes, each once: rows that came together share their time."""
+
+    def __missing__(self, microseconds: int | None) -> datetime | None:
+        time = None if microseconds is None else _EPOCH + timedelta(microseconds=microseconds)
+        self[microseconds] = time
+        return time
+
+
+def _encodable(texts: list[Any]) -> list[Any]:
+    """Return ``texts`` itself, or a copy without lone surrogates where there are any."""
+    joined = "".join(filter(None, texts))
+    if joined.isascii():
+        return texts
+    try:
+        joined.encode()
+    except UnicodeEncodeError:
+        return [text and _SURROGATE.sub("\ufffd", text) for text in texts]
+    return texts
+
+
+def _buffers(kind: Type, values: list[Any]) -> list[object]:
+    """Return the Arrow buffers of one column, validity first."""
+    valid = _bits([value is not None for value in values]) if None in values else None
+    if kind == "string":
+        return [valid, *_text_buffers([text or "" for text in values] if valid else values)]
+    if kind == "bool":
+        return [valid, _bits(values)]
+    zero = 0.0 if kind == "float64" else 0
+    numbers = [zero if value is None else value for value in values] if valid else values
+    return [valid, array("d" if kind == "float64" else "q", numbers)]
+
+
+def _text_buffers(texts: list[str]) -> list[object]:
+    joined = "".join(texts)
+    if joined.isascii():
+        return [array("i", accumulate(map(len, texts), initial=0)), joined.encode()]
+    encoded = list(map(str.encode, texts))
+    return [array("i", accumulate(map(len, encoded), initial=0)), b"".join(encoded)]
+
+
+def _bits(values: Sequence[object]) -> bytes:
+    """Pack truth values into a bitmap, least significant bit first."""
+    digits = "".join(["1" if value else "0" for value in reversed(values)])
+    return int(digits or "0", 2).to_bytes((len(values) + 7) // 8, "little")
+
+
+def _pandas_column(pd: Any, name: str, kind: Type, values: list[Any]) -> Any:
+    if kind == "string":
+        return pd.Series(values, dtype=pd.Series([""]).dtype)
+    if kind == "timestamp":
+        micros = array("q", [_NOT_A_TIME if value is None else value for value in values])
+        times = memoryview(micros).cast("B")
+        return pd.Series(_numpy(times, "datetime64[us]")).dt.tz_localize("UTC")
+    dtypes = {"int64": "int64" if name == "seq" else "Int64", "bool": "boolean"}
+    return pd.Series(values, dtype=dtypes.get(kind, "float64"))
+
+
+def _numpy(data: memoryview, dtype: str) -> Any:
+    return importlib.import_module("numpy").frombuffer(data, dtype)
+
+
+def _module(name: str, wanted_by: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        message = f"{wanted_by} needs the package {name}: %pip install {name}"
+        raise ImportError(message, name=name) from error
+
+
+_SHOWN = 5
+_SHOWN_CHARACTERS = 200
+
+
+def _html_row(tag: str, values: Iterator[object] | Sequence[object] | Any) -> str:
+    cells = "".join(f"<{tag}>{html.escape(_visible(value))}</{tag}>" for value in values)
+    return f"<tr>{cells}</tr>\n"
+
+
+def _visible(value: object) -> str:
+    """Show a value in one line: control and invisible characters escaped, long text cut."""
+    if value is None:
+        return ""
+    text = str(value)
+    cut = text[:_SHOWN_CHARACTERS]
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+    return shown if len(cut) == len(text) else f"{shown}… ({len(text):,} characters)"
