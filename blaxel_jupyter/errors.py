@@ -37,17 +37,31 @@ class TransportError(BlaxelError):
 class StatusError(BlaxelError):
     """The server answered with an HTTP status of 400 or more.
 
-    ``body`` is the text of the answer, at most 2,000 characters.
+    ``body`` is the text of the answer, at most 2,000 characters. ``from_gateway`` tells whether the
+    platform in front answered, not the sandbox itself (protocol 2); ``retryable`` and ``retry_after``
+    (seconds) are what the answer says about trying again.
     """
 
     def __init__(
-        self, message: str, *, status_code: int, method: str, url: str, body: str = ""
+        self,
+        message: str,
+        *,
+        status_code: int,
+        method: str,
+        url: str,
+        body: str = "",
+        from_gateway: bool = False,
+        retryable: bool = False,
+        retry_after: float = 0.0,
     ) -> None:
         super().__init__(message)
         self.status_code = status_code
         self.method = method
         self.url = url
         self.body = body
+        self.from_gateway = from_gateway
+        self.retryable = retryable
+        self.retry_after = retry_after
 
 
 class AuthError(StatusError):

@@ -1,0 +1,199 @@
+"""Keep one stream's bytes in order and once, and hand out its lines.
+
+The ledger knows offsets, lines, gaps and how to put a doubtful stream right by the server's own log; it
+does no IO and never guesses a byte. Pure: imports errors-free facts from process and wire only.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from blaxel_jupyter.process import TRUNCATED, Kind, Stream
+from blaxel_jupyter.wire import decode_like_go
+
+HOLE = 4096
+"""Size in bytes of the blocks that the server frees at a file's head; they read as NULs (protocol 4.8)."""
+
+SMALLEST_SHARE = 256 * 1024
+"""Bytes that the server keeps of a file at least when it frees the head (protocol 4.8)."""
+
+
+class Rows(msgspec.Struct, gc=False):
+    """Lines of one stream that became known together; a gap is one row with its missing bytes."""
+
+    stream: Stream
+    texts: list[str]
+    kind: Kind = "line"
+    missing_bytes: int | None = None
+
+
+class Ledger:
+    """The bytes of one stream, committed by offset.
+
+    ``offset`` is the next byte to ask the server for; ``missing`` counts the bytes known lost and
+    ``unknown_gap`` tells that an unknown number is.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.offset = 0
+        self.size = 0
+        self.missing = 0
+        self.unknown_gap = False
+        self.repaired = False
+        self._blocks: list[bytes] = []
+        self._partial: list[bytes] = []
+
+    @property
+    def data(self) -> bytes:
+        """All committed bytes, without those of gaps."""
+        if len(self._blocks) > 1:
+            self._blocks = [b"".join(self._blocks)]
+        return self._blocks[0] if self._blocks else b""
+
+    @property
+    def partial(self) -> str:
+        """The end of the unfinished last line, at most 4,000 bytes of it, decoded."""
+        tail = b"".join(self._partial[-8:])[-4000:]
+        return tail.decode("utf-8", "replace")
+
+    def commit(self, start: int, data: bytes) -> list[Rows]:
+        """Take bytes that begin at ``start`` and return the lines they complete.
+
+        Bytes that are there already are left out.
+
+        Raises:
+            ValueError: ``start`` is beyond the next byte.
+        """
+        if start > self.offset:
+            raise ValueError(f"bytes {self.offset} to {start} of {self.stream} were not committed")
+        data = data[self.offset - start :]
+        if not data:
+            return []
+        self.offset += len(data)
+        self.size += len(data)
+        self._blocks.append(data)
+        end = data.rfind(b"\n")
+        if end < 0:
+            self._partial.append(data)
+            return []
+        lines = b"".join((*self._partial, data[:end]))
+        self._partial = [data[end + 1 :]] if end + 1 < len(data) else []
+        return [Rows(self.stream, decode_lines(lines))]
+
+    def skip(self, missing: int | None, to: int) -> list[Rows]:
+        """Record that bytes are lost and go on at offset ``to``; None is an unknown number of them."""
+        rows = self.close()
+        if missing is None:
+            self.unknown_gap = True
+            text = "an unknown number of bytes is missing here"
+        else:
+            self.missing += missing
+            text = f"{missing} bytes are missing here"
+        self.offset = to
+        return [*rows, Rows(self.stream, [text], "gap", missing)]
+
+    def close(self) -> list[Rows]:
+        """Return the unfinished last line as a line of its own."""
+        if not self._partial:
+            return []
+        rest = b"".join(self._partial)
+        self._partial = []
+        return [Rows(self.stream, [rest.decode("utf-8", "replace")])]
+
+    def hole(self, data: bytes) -> tuple[int, int] | None:
+        """Find NULs in a block at the next offset that may be a freed head: where they begin and end."""
+        at = data.find(bytes(HOLE))
+        if at < 0:
+            return None
+        rest = data[at:]
+        run = len(rest) - len(rest.lstrip(b"\0"))
+        end = at + run
+        if end < len(data):
+            end -= (self.offset + end) % HOLE
+        return (at, end) if end > at else None
+
+    def witness(self, data: bytes, before: int) -> tuple[int, int] | None:
+        """Return offset and value of a known byte that is not NUL, before ``data[before]``.
+
+        If the server now reads it as NUL the head was freed; else the process wrote the NULs.
+        """
+        for block, start in ((self._first_block(), 0), (data[:before], self.offset)):
+            text = block.lstrip(b"\0")
+            if text:
+                return start + len(block) - len(text), text[0]
+        return None
+
+    def _first_block(self) -> bytes:
+        clean = not self.missing and not self.unknown_gap
+        return self._blocks[0] if self._blocks and clean else b""
+
+    def check(self, truth: str) -> list[Rows]:
+        """Put what a stream delivered right by the server's own log of this stream (protocol 4.9).
+
+        ``truth`` is the text of ``/logs``: whole, or its tail after the truncation mark. Lines that the
+        stream had wrong are told by a notice and delivered again; ``repaired`` is set whenever
+        anything had to be added, or bytes are known only as U+FFFD.
+        """
+        seen = decode_like_go(self.data)
+        mark = TRUNCATED.decode()
+        if truth.startswith(mark):
+            return self._check_tail(seen, truth[len(mark) :].lstrip("\0"))
+        if truth == seen:
+            return []
+        self.repaired = True
+        if truth.startswith(seen):
+            return self.commit(self.offset, truth[len(seen) :].encode("utf-8", "replace"))
+        return self._replace(seen, truth)
+
+    def _check_tail(self, seen: str, tail: str) -> list[Rows]:
+        """Append what a cut log has beyond the delivered text, with a gap if they do not overlap."""
+        probe = tail[:512]
+        at = seen.find(probe)
+        while at >= 0:
+            if tail.startswith(seen[at:]):
+                added = tail[len(seen) - at :]
+                self.repaired = self.repaired or bool(added)
+                return self.commit(self.offset, added.encode("utf-8", "replace"))
+            at = seen.find(probe, at + 1)
+        return [
+            *self.skip(None, self.offset),
+            *self.commit(self.offset, tail.encode("utf-8", "replace")),
+        ]
+
+    def _replace(self, seen: str, truth: str) -> list[Rows]:
+        same = _common_prefix(seen, truth)
+        kept = truth.rfind("\n", 0, same) + 1
+        self._partial = []
+        data = truth.encode("utf-8", "replace")
+        keep = len(truth[:kept].encode("utf-8", "replace"))
+        self._blocks = [data[:keep]] if keep else []
+        self.offset = self.size = keep
+        wrong = seen.count("\n", kept) + (0 if seen.endswith("\n") else 1)
+        notice = (
+            f"the stream had {wrong} lines of {self.stream} wrong from line "
+            f"{truth.count(chr(10), 0, kept) + 1} on; the lines below replace them"
+        )
+        return [Rows("system", [notice], "notice"), *self.commit(keep, data[keep:])]
+
+
+def decode_lines(data: bytes) -> list[str]:
+    r"""Split at ``\n`` and decode; bytes that are not UTF-8 become U+FFFD.
+
+    Whole blocks first: one decode and one split are ten times faster than a decode for each line.
+    """
+    try:
+        return data.decode().split("\n")
+    except UnicodeDecodeError:
+        return [line.decode("utf-8", "replace") for line in data.split(b"\n")]
+
+
+def _common_prefix(one: str, other: str) -> int:
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[:middle] == other[:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -1,0 +1,387 @@
+"""Send HTTP requests and turn every way they can fail into the package's errors.
+
+The only module that imports httpx: foreign errors become ours here and nowhere else. It knows statuses,
+error bodies and credentials' headers, not what a route means; client and control plane use it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from blaxel_jupyter import credentials
+from blaxel_jupyter.errors import (
+    AuthError,
+    BlaxelError,
+    CredentialsError,
+    NotFoundError,
+    ProtocolError,
+    StatusError,
+    TransportError,
+)
+
+API_VERSION = "2026-04-28"
+"""Without it the control plane's lists are not paged (protocol 2)."""
+
+RENEW_BEFORE = 600.0
+"""Seconds of life at which a token is renewed, as the official SDK does (protocol 1.7)."""
+
+_RETRIED = {429, 502, 503, 504}
+_TIMEOUT = httpx.Timeout(30.0, connect=10.0, pool=None)
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+
+
+class KeyAuth(httpx.Auth):
+    """Send one fixed bearer token, and the workspace if there is one."""
+
+    def __init__(self, token: str, workspace: str = "") -> None:
+        self._headers = {"X-Blaxel-Authorization": f"Bearer {token}"}
+        if workspace:
+            self._headers["X-Blaxel-Workspace"] = workspace
+
+    async def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Add the headers (httpx's hook)."""
+        request.headers.update(self._headers)
+        yield request
+
+
+class TokenAuth(httpx.Auth):
+    """Send an access token, renewed before it ends and once when the server refuses it (protocol 1.7)."""
+
+    def __init__(self, login: credentials.Blaxel) -> None:
+        self._login = login
+        self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    async def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Add the headers, renewing the token when it is due (httpx's hook)."""
+        lock = self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+        async with lock:
+            if self._is_due():
+                answer = yield self._renewal()
+                await self._renew(answer)
+        used = self._sign(request)
+        response = yield request
+        if response.status_code != 401:
+            return
+        async with lock:
+            if self._login.access_token == used:
+                answer = yield self._renewal()
+                await self._renew(answer)
+        self._sign(request)
+        yield request
+
+    def _sign(self, request: httpx.Request) -> str | None:
+        token = self._login.access_token
+        request.headers["X-Blaxel-Authorization"] = f"Bearer {token}"
+        request.headers["X-Blaxel-Workspace"] = self._login.workspace
+        return token
+
+    def _is_due(self) -> bool:
+        if not self._login.access_token:
+            return True
+        ends = self._login.expires_at
+        return ends is not None and ends - time.time() < RENEW_BEFORE
+
+    def _renewal(self) -> httpx.Request:
+        url, headers, body = credentials.token_request(self._login)
+        return httpx.Request("POST", url, headers=headers, json=body)
+
+    async def _renew(self, answer: httpx.Response) -> None:
+        await answer.aread()
+        if answer.status_code >= 400:
+            raise CredentialsError(
+                f"Blaxel refused to renew the login from {self._login.source} "
+                f"(HTTP {answer.status_code}). Log in again with `bl login`, or set BL_API_KEY."
+            )
+        renewed = credentials.from_token_answer(self._login, read_json(answer.content), time.time())
+        if renewed.kind == "login":
+            credentials.save_login(renewed, previous=self._login)
+        self._login = renewed
+
+
+def auth_for(login: credentials.Blaxel) -> httpx.Auth:
+    """Choose the way to sign requests for these credentials."""
+    if login.kind == "api_key" and login.api_key:
+        return KeyAuth(login.api_key, login.workspace)
+    return TokenAuth(login)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A whole HTTP answer: its status, headers (case-insensitive) and body bytes."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Http:
+    """Requests with mapped errors; one connection pool for each event loop that uses it.
+
+    Args:
+        transport: httpx transport for tests; None for the network.
+    """
+
+    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._transport = transport
+        self._pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        auth: httpx.Auth | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: object = None,
+        read_timeout: float | None = 30.0,
+        accept: tuple[int, ...] = (),
+    ) -> Answer:
+        """Send one request and return its complete answer.
+
+        Args:
+            read_timeout: seconds without a byte before giving up; None waits for ever.
+            accept: statuses of 400 and more that are answers, not errors.
+
+        Raises:
+            TransportError: no complete answer came.
+            StatusError: the status is 300 or more (AuthError, NotFoundError where they fit).
+        """
+        try:
+            response = await self._pool().request(
+                method,
+                url,
+                auth=auth,
+                headers=headers,
+                json=json,
+                timeout=httpx.Timeout(_TIMEOUT, read=read_timeout),
+            )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _unreachable(error, url) from error
+        length = response.headers.get("content-length")
+        whole = length is None or "content-encoding" in response.headers or method == "HEAD"
+        if not whole and int(length) != len(response.content):
+            raise TransportError(f"The answer of {_place(url)} was cut short.", url=_bare(url))
+        if response.status_code >= 300 and response.status_code not in accept:
+            raise status_error(method, url, response.status_code, response.headers, response.content)
+        return Answer(response.status_code, response.headers, response.content)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        url: str,
+        *,
+        auth: httpx.Auth | None = None,
+        headers: Mapping[str, str] | None = None,
+        silence: float = 75.0,
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open a streaming GET; its body's bytes come as they arrive.
+
+        Args:
+            silence: seconds without a byte after which the connection counts as lost; the server
+                sends a keepalive every 30 s (protocol 4.4).
+
+        Raises:
+            TransportError: the connection was lost, also in the middle of the body.
+            StatusError: the status is 300 or more.
+        """
+        try:
+            async with self._pool().stream(
+                "GET", url, auth=auth, headers=headers, timeout=httpx.Timeout(_TIMEOUT, read=silence)
+            ) as response:
+                if response.status_code >= 300:
+                    body = await response.aread()
+                    raise status_error("GET", url, response.status_code, response.headers, body)
+                yield response.aiter_bytes()
+        except httpx.HTTPError as error:
+            raise _unreachable(error, url) from error
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop."""
+        pool = self._pools.pop(asyncio.get_running_loop(), None)
+        if pool is not None:
+            await pool.aclose()
+
+    def _pool(self) -> httpx.AsyncClient:
+        loop = asyncio.get_running_loop()
+        pool = self._pools.get(loop)
+        if pool is None:
+            pool = httpx.AsyncClient(
+                transport=self._transport,
+                limits=_LIMITS,
+                timeout=_TIMEOUT,
+                headers={"User-Agent": "blaxel-jupyter", "Blaxel-Version": API_VERSION},
+                trust_env=True,
+            )
+            self._pools[loop] = pool
+        return pool
+
+
+async def retried(
+    attempt: Callable[[], Awaitable[Any]],
+    *,
+    patience: float,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> Any:
+    """Repeat a read until it succeeds, fails for good, or ``patience`` seconds have passed.
+
+    Only for requests that change nothing. Delays double from 0.1 to 5 s with jitter, or are what the
+    server asked for with Retry-After.
+    """
+    deadline = clock() + patience
+    delay = 0.1
+    while True:
+        try:
+            return await attempt()
+        except (TransportError, StatusError) as error:
+            asked = error.retry_after if isinstance(error, StatusError) else 0.0
+            wait = max(delay * random.uniform(0.7, 1.3), asked)
+            if not is_passing(error) or clock() + wait > deadline:
+                raise
+        await sleep(wait)
+        delay = min(delay * 2, 5.0)
+
+
+def is_passing(error: BlaxelError) -> bool:
+    """Tell whether the same read may succeed later (protocol 2 and 7.5)."""
+    if isinstance(error, StatusError):
+        return error.status_code in _RETRIED or error.retryable
+    return isinstance(error, TransportError)
+
+
+def read_json(body: bytes) -> Any:
+    """Read a JSON body, without the keepalive lines that may stand before it (protocol 4.4).
+
+    Raises:
+        ProtocolError: it is not JSON.
+    """
+    while body.startswith(b"[keepalive]\n"):
+        body = body[len(b"[keepalive]\n") :]
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        what = "an HTML page" if _is_html(body) else "something that is not JSON"
+        raise ProtocolError(
+            f"The server answered with {what}. Check that the URL is that of a sandbox.", data=body
+        ) from error
+
+
+def status_error(
+    method: str, url: str, status: int, headers: Mapping[str, str], body: bytes
+) -> StatusError:
+    """Build the error for an HTTP status, with the server's own words where it has some (protocol 2)."""
+    said = _said(body)
+    kind: type[StatusError] = StatusError
+    if status in {401, 403}:
+        kind, hint = AuthError, "Check the API key and the workspace (BL_API_KEY, BL_WORKSPACE)."
+    elif status == 404:
+        kind, hint = NotFoundError, "Check the name."
+    elif status < 400:
+        hint = "The address answers with a redirect: use the final address."
+    elif status in _RETRIED:
+        hint = "Try again in a moment."
+    else:
+        hint = "Change the request." if status < 500 else "Try again, or look at the server's log."
+    message = f"{_place(url)} answered {status}" + (f": {said}" if said else "")
+    return kind(
+        f"{message.rstrip('.')}. {hint}",
+        status_code=status,
+        method=method,
+        url=_bare(url),
+        body=body[:2000].decode("utf-8", "replace"),
+        from_gateway=_is_html(body) or _gateway_words(body) is not None,
+        retryable=(_gateway_words(body) or {}).get("retryable") is True,
+        retry_after=_seconds(headers.get("retry-after")),
+    )
+
+
+def _said(body: bytes) -> str:
+    """Read the server's words from any of the four shapes of an error body."""
+    if _is_html(body):
+        return "an HTML page from a gateway, not from the sandbox"
+    gateway = _gateway_words(body)
+    if gateway is not None:
+        return _short(f"{gateway.get('code', '')} {gateway.get('message', '')}")
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _short(body.decode("utf-8", "replace"))
+    if not isinstance(answer, dict):
+        return ""
+    return _short(str(answer.get("message") or answer.get("error") or answer.get("code") or ""))
+
+
+def _gateway_words(body: bytes) -> dict[str, Any] | None:
+    """Return the gateway's error object, None if the sandbox or the control plane answered."""
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    inner = answer.get("error") if isinstance(answer, dict) else None
+    return inner if isinstance(inner, dict) else None
+
+
+def _is_html(body: bytes) -> bool:
+    return body.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html", b"<head"))
+
+
+def _short(text: str) -> str:
+    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return words if len(words) <= 300 else words[:300] + "…"
+
+
+def _seconds(value: str | None) -> float:
+    try:
+        return min(max(float(value or 0), 0.0), 60.0)
+    except ValueError:
+        return 0.0
+
+
+def _unreachable(error: Exception, url: str) -> TransportError:
+    reason = {
+        httpx.ConnectTimeout: "connecting took too long",
+        httpx.ReadTimeout: "no answer came in time",
+        httpx.RemoteProtocolError: "the connection broke in the middle of an answer",
+        httpx.InvalidURL: "that is not a URL",
+        httpx.UnsupportedProtocol: "the URL must start with http:// or https://",
+    }.get(type(error))
+    if reason is None:
+        reason = _short(str(error)) or type(error).__name__
+    return TransportError(
+        f"Cannot reach {_place(url)}: {reason}. Check the address and that the server runs.",
+        url=_bare(url),
+    )
+
+
+def _bare(url: str) -> str:
+    """Leave out what may carry a secret: user info and query."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "the address"
+    return f"{parts.scheme}://{host}{port}{parts.path}"
+
+
+def _place(url: str) -> str:
+    """Name the server for a message: scheme, host and port."""
+    bare = _bare(url)
+    return "/".join(bare.split("/")[:3]) if "://" in bare else bare
