@@ -1,0 +1,441 @@
+"""Follow one process's output to its end: every byte, once, whatever the network does.
+
+The raw log files carry the content by byte offset; the log folder's watch wakes the reader while output
+is sparse, the clock does while it is dense. Where the raw files cannot be had, the text stream delivers
+and the server's log corrects it. Imports process, ledger and errors; the client passes the reads in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from blaxel_jupyter.errors import FollowError, NotFoundError, StatusError, TransportError
+from blaxel_jupyter.ledger import HOLE, SMALLEST_SHARE, Ledger, Rows
+from blaxel_jupyter.process import Origin, Process, TextDecoder
+from blaxel_jupyter.wire import LineSplitter
+
+FILES = ("stdout", "stderr")
+
+BLOCK = 4 << 20
+"""Bytes asked for at first; halved when a block takes over 2 s or breaks, doubled when under 0.3 s.
+
+A block counts only when it is complete, so it has to arrive quickly (protocol 4.4).
+"""
+
+DENSE = 0.025
+"""Seconds between two reads while output is dense: nobody sees more than 40 changes a second."""
+
+FLOOD = 300
+"""Events a second at which the watch costs more than polling (protocol 4.9: 6 MB in one flood)."""
+
+
+class Block(msgspec.Struct, frozen=True, gc=False):
+    """A complete piece of a raw file, and the file's size when it was read."""
+
+    start: int
+    data: bytes
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What a follow may ask the server for; each call is repeated until it succeeds or gives up.
+
+    ``raw(stream, offset, limit)`` is None for a missing file; ``alive(pid)`` tells whether the shell
+    lives; ``text()`` is the text log stream; ``watch()`` yields the log folder's events as bytes.
+    """
+
+    process: Callable[[], Awaitable[Process]]
+    raw: Callable[[str, int, int], Awaitable[Block | None]]
+    alive: Callable[[str], Awaitable[bool]]
+    watch: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+    text: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+    logs: Callable[[], Awaitable[dict[str, str]]]
+
+
+class Batch(msgspec.Struct, gc=False):
+    """What became known in one step: rows in the order of arrival; ``process`` is set on the last one."""
+
+    rows: list[Rows]
+    origin: Origin = "live"
+    process: Process | None = None
+
+
+class Follow:
+    """One follow of one process.
+
+    Args:
+        reads: the calls to the server.
+        process: the process's facts at the start.
+        ledgers: where the bytes go, by stream; a ledger that has bytes goes on at its offset.
+        fresh: the process was started just now, so that what is there already counts as live.
+    """
+
+    def __init__(
+        self,
+        reads: Reads,
+        process: Process,
+        ledgers: dict[str, Ledger],
+        *,
+        fresh: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._reads = reads
+        self._process = process
+        self._ledgers = ledgers
+        self._fresh = fresh
+        self._clock = clock
+        self._end = _End(reads, process, clock)
+        self._attached: dict[str, int] = {}
+        self._lost: set[str] = set()
+        self._limit = BLOCK
+        self._delivered = 0
+
+    async def batches(self) -> AsyncIterator[Batch]:
+        """Yield what arrives until the process has ended and everything is delivered.
+
+        Raises:
+            FollowError: the server could not be reached, or refused, for longer than the reads' patience.
+        """
+        try:
+            probe = await self._reads.raw("stdout", 0, 1)
+            follow = self._by_stream() if probe is None else self._by_files()
+            async with aclosing(follow) as steps:
+                async for batch in steps:
+                    self._delivered += sum(len(rows.texts) for rows in batch.rows)
+                    yield batch
+        except (TransportError, StatusError) as error:
+            raise FollowError(
+                f"Following {self._process.name} stopped after {self._delivered} lines: {error}",
+                seq=self._delivered,
+            ) from error
+
+    # The raw files ------------------------------------------------------------------------------------
+
+    async def _by_files(self) -> AsyncIterator[Batch]:
+        wake = _Wake(self._reads, self._process.name, self._clock)
+        probe_at, delay = self._clock() + 0.02, 0.02
+        try:
+            while True:
+                grown = await wake.wait(probe_at)
+                got = False
+                for stream in FILES:
+                    if stream in grown:
+                        async for batch in self._read(stream):
+                            got = True
+                            yield batch
+                wake.report(got)
+                now = self._clock()
+                if got:
+                    probe_at, delay = now + 0.15, 1.0
+                elif now >= probe_at:
+                    ended = await self._end.reached()
+                    if ended is not None:
+                        break
+                    delay = min(delay * 2, 1.0)
+                    probe_at = self._clock() + (min(delay, 0.25) if self._end.near else delay)
+        finally:
+            await wake.aclose()
+        async for batch in self._last_read(ended):
+            yield batch
+
+    async def _last_read(self, ended: Process) -> AsyncIterator[Batch]:
+        """Read both files to the size they have now that the process is over, then close the lines."""
+        for stream in FILES:
+            if not self._end.replaced:
+                async for batch in self._read(stream):
+                    yield batch
+        rows: list[Rows] = []
+        for stream in FILES:
+            ledger = self._ledgers[stream]
+            lost = self._end.replaced or stream in self._lost
+            rows += ledger.skip(None, ledger.offset) if lost else ledger.close()
+        yield Batch(rows, process=ended)
+
+    async def _read(self, stream: str) -> AsyncIterator[Batch]:
+        """Read a file from the ledger's offset to the size that the first answer tells."""
+        ledger = self._ledgers[stream]
+        end: int | None = None
+        while end is None or ledger.offset < end:
+            block = await self._block(stream, ledger.offset)
+            if block is None:
+                self._lost.add(stream)
+                return
+            self._lost.discard(stream)
+            end = block.total if end is None else min(end, block.total)
+            origin = self._origin(stream, block)
+            if block.total < ledger.offset:
+                end = block.total
+                yield Batch(ledger.skip(None, 0), origin)
+                continue
+            if not block.data:
+                return
+            yield Batch(await self._commit(ledger, block), origin)
+
+    async def _block(self, stream: str, offset: int) -> Block | None:
+        began = self._clock()
+        block = await self._reads.raw(stream, offset, self._limit)
+        took = self._clock() - began
+        if took > 2.0:
+            self._limit = max(self._limit // 2, 64 << 10)
+        elif took < 0.3:
+            self._limit = min(self._limit * 2, 16 << 20)
+        return block
+
+    def _origin(self, stream: str, block: Block) -> Origin:
+        attached = self._attached.setdefault(stream, 0 if self._fresh else block.total)
+        return "backfill" if block.start < attached else "live"
+
+    async def _commit(self, ledger: Ledger, block: Block) -> list[Rows]:
+        """Commit a block, except the NULs of a head that the server freed (protocol 4.8)."""
+        hole = ledger.hole(block.data)
+        if hole is None or not await self._is_freed(ledger, block, *hole):
+            return ledger.commit(block.start, block.data)
+        begin, end = hole
+        rows = ledger.commit(block.start, block.data[:begin])
+        rows += ledger.skip(end - begin, block.start + end)
+        rest = Block(block.start + end, block.data[end:], block.total)
+        return rows + (await self._commit(ledger, rest) if rest.data else [])
+
+    async def _is_freed(self, ledger: Ledger, block: Block, begin: int, end: int) -> bool:
+        witness = ledger.witness(block.data, begin)
+        if witness is None:
+            aligned = (block.start + end) % HOLE == 0 or end == len(block.data)
+            return (
+                begin == 0 and aligned and block.total - block.start - end >= SMALLEST_SHARE - 2 * HOLE
+            )
+        at, value = witness
+        again = await self._reads.raw(ledger.stream, at, 1)
+        return again is not None and again.data == b"\0" and value != 0
+
+    # The text stream and the server's log ---------------------------------------------------------------
+
+    async def _by_stream(self) -> AsyncIterator[Batch]:
+        """Deliver by the text stream once; after it ends or breaks, by the server's log alone.
+
+        The stream is not opened a second time: it would replay everything, and dropped ones harm
+        other answers (protocol 4.4).
+        """
+        async with aclosing(self._text()) as pieces:
+            async for batch in pieces:
+                yield batch
+        delay = 0.05
+        while (ended := await self._end.reached()) is None:
+            await asyncio.sleep(delay)
+            size = sum(ledger.size for ledger in self._ledgers.values())
+            delay = min(max(delay * 1.5, size / 2e6), 10.0)
+            if not self._end.near:
+                rows = await self._checked()
+                if rows:
+                    yield Batch(rows, "batch")
+        rows = await self._checked()
+        for stream in FILES:
+            rows += self._ledgers[stream].close()
+        yield Batch(rows, "batch", process=ended)
+
+    async def _text(self) -> AsyncIterator[Batch]:
+        decoder = TextDecoder()
+        try:
+            async with self._reads.text() as chunks:
+                async for chunk in chunks:
+                    rows = self._take(decoder.feed(chunk))
+                    if rows:
+                        yield Batch(rows)
+        except (TransportError, StatusError):
+            pass  # what it did not deliver comes from the server's log
+        rows = self._take(decoder.close())
+        if rows:
+            yield Batch(rows)
+
+    def _take(self, pieces: list[tuple[str, bytes]]) -> list[Rows]:
+        rows: list[Rows] = []
+        for stream, data in pieces:
+            if stream in FILES:
+                ledger = self._ledgers[stream]
+                rows += ledger.commit(ledger.offset, data)
+            elif stream == "system":
+                rows.append(Rows("system", [data.strip().decode()], "notice"))
+        return rows
+
+    async def _checked(self) -> list[Rows]:
+        """Compare with the server's log and put right what differs (protocol 4.9)."""
+        logs = await self._reads.logs()
+        return [row for stream in FILES for row in self._ledgers[stream].check(logs[stream])]
+
+
+class _End:
+    """Decide when a process is over, by the liveness probe and the rules of protocol 3.6."""
+
+    def __init__(self, reads: Reads, process: Process, clock: Callable[[], float]) -> None:
+        self._reads = reads
+        self._process = process
+        self._clock = clock
+        self._seen: Process | None = None
+        self._since = 0.0
+        self._contradictions = 0
+        self.near = False
+        self.replaced = False
+
+    async def reached(self) -> Process | None:
+        """Return the final facts, None while the process may still write or be started again."""
+        if self._contradictions < 3 and await self._reads.alive(self._process.pid):
+            self.near = False
+            return None
+        try:
+            process = await self._reads.process()
+        except NotFoundError as error:
+            if error.from_gateway:
+                raise
+            return replace(self._process, status="unknown", exit_code=None, ended=None)
+        if process.pid != self._process.pid:
+            self.replaced = True
+            return replace(self._process, status="unknown", exit_code=None, ended=None)
+        self.near = process.status != "running"
+        if not self.near:
+            # Started again under another OS pid, or a server whose /proc cannot be read.
+            self._contradictions += 1
+            return None
+        if self._seen is None or _facts(self._seen) != _facts(process):
+            self._seen, self._since = process, self._clock()
+        return process if self._clock() - self._since >= _settling(process) else None
+
+
+def _facts(process: Process) -> tuple[object, ...]:
+    return process.status, process.started, process.ended, process.restart_count
+
+
+def _settling(process: Process) -> float:
+    """Seconds that the same answer has to stand before it is final."""
+    if process.ended is None:
+        return 5.0  # not reaped yet, or an entry restored without an end that never gets one
+    if process.restarts_left:
+        return 10.0  # the pause is 1 s; after this no restart can be coming
+    if process.status == "failed" and process.restart_on_failure:
+        return 1.5  # the pause before the last restart looks just like the end
+    return 0.0
+
+
+class _Wake:
+    """Tell which files may have grown: by the watch while output is sparse, else by the clock."""
+
+    SAFETY = 15.0
+    """Seconds after which both files are read although the watch was silent: it may be half-open."""
+
+    def __init__(self, reads: Reads, name: str, clock: Callable[[], float]) -> None:
+        self._reads = reads
+        self._clock = clock
+        self._files = {f"{name}.{stream}.log": stream for stream in FILES}
+        self._grown: set[str] = set()
+        self._event = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._watching = False
+        self._watch_from = clock() + 0.15  # a quick command is over before a watch would pay
+        self._hold_off = 2.0
+        self._poll = 0.0
+        self._safety_at = clock() + self.SAFETY
+        self._last_data = 0.0
+        self._safety_read = False
+
+    async def wait(self, until: float) -> set[str]:
+        """Wait until a file may have grown or the clock says ``until``; return the streams to read."""
+        now = self._clock()
+        if not self._watching:
+            await asyncio.sleep(max(0.0, min(self._poll, until - now)))
+            return set(FILES)
+        if not self._event.is_set():
+            try:
+                async with asyncio.timeout(max(0.0, min(until, self._safety_at) - now)):
+                    await self._event.wait()
+            except TimeoutError:
+                pass
+        dense = self._last_data + DENSE - self._clock()
+        if self._event.is_set() and dense > 0:
+            await asyncio.sleep(dense)
+        self._event.clear()
+        grown, self._grown = self._grown, set()
+        self._safety_read = False
+        if self._clock() >= self._safety_at:
+            self._safety_at = self._clock() + self.SAFETY
+            self._safety_read = not grown
+            return set(FILES)
+        return grown
+
+    def report(self, got: bool) -> None:
+        """Learn whether the last read found anything, and choose how to wait next."""
+        now = self._clock()
+        if got and self._safety_read and self._watching:
+            self._stop()  # it did not tell: open another
+            self._watch_from = now
+        if got:
+            self._last_data = now
+            self._poll = DENSE
+        if got or self._watching:
+            return
+        self._poll = min(max(self._poll * 1.5, 0.01), 0.2)
+        if now >= self._watch_from and self._task is None:
+            self._task = asyncio.create_task(self._watch())
+
+    async def aclose(self) -> None:
+        """End the watch and wait until its connection is closed."""
+        task = self._task
+        self._stop()
+        if task is not None:
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        self._task = None
+        self._watching = False
+
+    async def _watch(self) -> None:
+        """Read the watch until it floods or breaks; then polling goes on until it is tried again."""
+        lines = LineSplitter()
+        began, events = self._clock(), 0
+        try:
+            async with self._reads.watch() as chunks:
+                self._watching = True
+                self._wake(set(FILES))
+                async for chunk in chunks:
+                    for line in lines.feed(chunk):
+                        stream = self._files.get(_file_name(line))
+                        if stream:
+                            self._wake({stream})
+                        events += 1
+                    if self._clock() - began > 1.0:
+                        began, events = self._clock(), 0
+                    if events > FLOOD:
+                        break
+        except (TransportError, StatusError):
+            pass
+        if self._task is asyncio.current_task():
+            self._watching, self._task = False, None
+            self._wake(set(FILES))
+            self._watch_from = self._clock() + self._hold_off
+            self._hold_off = min(self._hold_off * 2, 30.0)
+            self._poll = DENSE
+
+    def _wake(self, streams: set[str]) -> None:
+        self._grown |= streams
+        self._event.set()
+
+
+class _FileEvent(msgspec.Struct):
+    name: str = ""
+
+
+_read_event = msgspec.json.Decoder(_FileEvent).decode
+
+
+def _file_name(line: bytes) -> str:
+    """Read the file's name of one watch event; ``""`` for keepalives and anything else."""
+    try:
+        return _read_event(line).name
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
