@@ -29,7 +29,7 @@ BATCH_ROWS = 1 << 16
 """Rows of one Arrow batch."""
 
 BATCH_BYTES = 1 << 28
-"""Bytes of text in one column of an Arrow batch, unless one value is longer; int32 offsets bound it."""
+"""Bytes of text in one column of a batch, unless one value is longer: below int32 offsets' end."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_A_TIME = -(1 << 63)
@@ -64,13 +64,14 @@ LOGS: tuple[Column, ...] = (
 class Table:
     """Hold append-only columns that read as a sequence of dicts and export as Arrow.
 
-    One writer calls ``extend``; readers on other threads take no lock, since the length is published
-    last. ``polars.DataFrame(t)``, ``duckdb.sql("from t")`` and ``pyarrow.table(t)`` read it directly
-    (Arrow PyCapsule interface), at any time; a growing table exports the rows it has at that moment.
+    One writer calls ``extend``; readers on other threads take no lock, since the length is
+    published last. ``polars.DataFrame(t)``, ``duckdb.sql("from t")`` and ``pyarrow.table(t)`` read
+    it directly (Arrow PyCapsule interface), at any time: a growing table exports the rows it has
+    at that moment.
 
     Args:
-        columns: Names and types, in order. A column named ``seq`` is the row's position, from 0; it is
-            never stored.
+        columns: Names and types, in order. A column named ``seq`` is the row's position, from 0; it
+            is never stored.
         constants: Columns that have one value in all rows, stored once.
     """
 
@@ -96,9 +97,9 @@ class Table:
 
         Args:
             n: How many rows.
-            **columns: A list gives each row its value, anything else is every row's value. Columns left
-                out are null. Lists are copied; strings are shared, but for lone surrogates, which no
-                consumer can encode: they become U+FFFD.
+            **columns: A list gives each row its value, anything else is every row's value. Columns
+                left out are null. Lists are copied; strings are shared, but for lone surrogates,
+                which no consumer can encode: they become U+FFFD.
 
         Raises:
             ValueError: A list does not have ``n`` values; nothing was appended.
@@ -136,7 +137,7 @@ class Table:
     def column(self, name: str) -> Sequence[Any]:
         """Return the live values of one column, not a copy: never change them.
 
-        Take ``n = len(table)`` first and read below it: a growing column may be longer for a moment.
+        Take ``n = len(table)`` first and read below it: a growing column may be longer.
         Timestamps are ints, UTC microseconds.
 
         Raises:
