@@ -1,0 +1,172 @@
+"""Find, start and stop the embedded local service, a process of its own that notebooks share.
+
+It runs commands as the user, without isolation, on 127.0.0.1 behind a random token. Everything about
+a running one is in a private runtime file, as Jupyter does it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jupyter_core.paths import jupyter_runtime_dir
+from platformdirs import user_state_path
+
+from blaxel_jupyter.errors import ProtocolError, TransportError
+
+__all__ = ["Service", "ensure", "find", "runtime_file", "state_dir", "stop"]
+
+_INTERVAL = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running local service: where it is, its token (never shown), its process."""
+
+    url: str
+    token: str = field(repr=False)
+    pid: int
+
+
+def runtime_file() -> Path:
+    """Return the path of the runtime file (``JUPYTER_RUNTIME_DIR`` moves it)."""
+    return Path(jupyter_runtime_dir()) / "blaxel-local.json"
+
+
+def state_dir() -> Path:
+    """Return the folder that keeps sandboxes and logs by default."""
+    return user_state_path("blaxel-jupyter")
+
+
+def find() -> Service | None:
+    """Return the running service; None if there is none or the runtime file is a dead one's.
+
+    Raises:
+        ProtocolError: the runtime file is not ours to read, or something else answers at its address.
+    """
+    path = runtime_file()
+    try:
+        facts = json.loads(path.read_text())
+        service = Service(str(facts["url"]), str(facts["token"]), int(facts["pid"]))
+        port = int(facts["port"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ProtocolError(f"{path} cannot be read: {error}. Delete it and try again.") from error
+    return service if _answers(service, port) else None
+
+
+def _answers(service: Service, port: int) -> bool:
+    """Whether the service of the runtime file answers, and is the one that wrote it."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/health", headers={"Authorization": f"Bearer {service.token}"})
+        response = connection.getresponse()
+        return response.status == 200 and json.loads(response.read()).get("pid") == service.pid
+    except (OSError, http.client.HTTPException, ValueError):
+        return False  # dead, or the port is another program's by now
+    finally:
+        connection.close()
+
+
+def ensure(timeout: float = 15.0) -> Service:
+    """Return the running service, starting it if need be; kernels that start at once share one.
+
+    The service outlives this process. Its messages go to ``serve.log`` in the state folder. Blocks for
+    at most ``timeout`` seconds.
+
+    Raises:
+        TransportError: it did not start; the message ends with what it said and where its log is.
+        ProtocolError: the runtime file cannot be read.
+    """
+    service = find()
+    if service is not None:
+        return service
+    with _starting():
+        return find() or _start(timeout)
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Let one starter at a time in, on this machine."""
+    path = runtime_file().with_suffix(".lock")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _start(timeout: float) -> Service:
+    folder = state_dir()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = folder / "serve.log"
+    secret = ("BL_API_KEY", "BL_CLIENT_CREDENTIALS", "BLACKBOX_API_KEY")
+    with open(log, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "blaxel_jupyter.cli", "serve"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env={name: value for name, value in os.environ.items() if name not in secret},
+        )
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        service = find()
+        if service is not None:
+            process.returncode = process.returncode or 0  # it is meant to outlive us
+            return service
+        try:
+            process.wait(_INTERVAL)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    if process.poll() is None:
+        process.terminate()
+    said = log.read_text(errors="replace").strip()[-500:]
+    raise TransportError(
+        f"The local service did not start: {said or 'no message'}. See {log}, or run "
+        "'blaxel-jupyter serve' in a terminal.",
+        url="http://127.0.0.1",
+    )
+
+
+def stop(timeout: float = 10.0) -> bool:
+    """Stop the running service and wait until it is gone; its processes run on for the next one.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        TransportError: it did not exit within ``timeout`` seconds.
+    """
+    service = find()
+    if service is None:
+        return False
+    os.kill(service.pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if find() is None and not _holds_runtime_file(service):
+            return True
+        time.sleep(_INTERVAL)
+    raise TransportError(
+        f"The local service (pid {service.pid}) does not exit. End it with 'kill -9 {service.pid}'.",
+        url=service.url,
+    )
+
+
+def _holds_runtime_file(service: Service) -> bool:
+    try:
+        return bool(json.loads(runtime_file().read_text())["token"] == service.token)
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,507 @@
+"""Keep the processes of one sandbox: start, restart, stop, kill, adopt after a crash of the service.
+
+Facts about each process live in one small JSON file, its output in two files that the process itself
+writes; so nothing is lost when the service is killed, and its replacement goes on where it was.
+Semantics: protocol 3 of the sandbox, minus its defects. Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import signal
+import string
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from blaxel_jupyter.local import spawn
+from blaxel_jupyter.local.capture import Log, Stream, Wakeups
+
+RESTART_PAUSE = 1.0
+"""Seconds between a failure and the restart (protocol 3.2)."""
+KEEPALIVE_TIMEOUT = 600
+"""Seconds that a keepAlive process may run where the request names no timeout (protocol 3.2)."""
+MARK = "BLAXEL_JUPYTER_PROCESS"
+"""Environment variable that tells a process's leftover children from strangers with the same group."""
+
+
+class StartError(Exception):
+    """A process cannot be started; the text is the sandbox API's (protocol 3.3)."""
+
+
+class NameTakenError(StartError):
+    """The name belongs to a process that is running."""
+
+
+class UnknownProcessError(Exception):
+    """No process has this pid or name."""
+
+
+class NotRunningError(Exception):
+    """There is nothing left to send a signal to."""
+
+
+@dataclass(slots=True)
+class Facts:
+    """What is kept on disk about one process; times are Unix seconds."""
+
+    key: str
+    name: str
+    command: str
+    pid: int
+    started: float
+    working_dir: str = ""
+    env: dict[str, str] = field(default_factory=dict)
+    status: str = "running"
+    exit_code: int = 0
+    ended: float | None = None
+    restart_on_failure: bool = False
+    max_restarts: int = 0
+    restart_count: int = 0
+    keep_alive: bool = False
+    deadline: float | None = None
+    os_pid: int = 0
+    keeper: int = 0
+    os_identity: str = ""
+    keeper_identity: str = ""
+
+
+class LocalProcess:
+    """One process: its facts, its log, and whether it may still change."""
+
+    def __init__(self, facts: Facts, log: Log) -> None:
+        self.facts = facts
+        self.log = log
+        self.final = asyncio.Event()
+        """Set when it has ended and will not be restarted."""
+        self.pause: asyncio.TimerHandle | None = None
+        self.limit: asyncio.TimerHandle | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether its shell has not been seen to end (also true of a stopped one that lives on)."""
+        return self.facts.ended is None
+
+
+class Processes:
+    """The processes of one sandbox, running and finished.
+
+    ``folder`` holds ``work`` (where commands run), ``logs`` (the files a client reads, by name) and
+    ``state`` (facts, order and ending of each process, by key).
+    """
+
+    def __init__(self, folder: Path, wakeups: Wakeups, env: Mapping[str, str]) -> None:
+        self.work, self.logs, self.state = folder / "work", folder / "logs", folder / "state"
+        for each in (folder, self.work, self.logs, self.state):
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._wakeups = wakeups
+        self._env = dict(env)
+        self._table: dict[str, LocalProcess] = {}
+        self._watchers: set[Callable[[str, str], None]] = set()
+        self._discarded = False
+        self._adopt()
+
+    def __iter__(self) -> Iterator[LocalProcess]:
+        return iter(self._table.values())
+
+    @property
+    def busy(self) -> bool:
+        """Whether any process lives or is about to be restarted."""
+        return any(process.alive or process.pause for process in self)
+
+    def find(self, identifier: str) -> LocalProcess:
+        """Return the newest process with this pid, else with this name.
+
+        Raises:
+            UnknownProcessError: there is none.
+        """
+        newest = reversed(self._table.values())
+        by_name = None
+        for process in newest:
+            if str(process.facts.pid) == identifier:
+                return process
+            if process.facts.name == identifier and by_name is None:
+                by_name = process
+        if by_name is None:
+            raise UnknownProcessError(identifier)
+        return by_name
+
+    def start(
+        self,
+        command: str,
+        *,
+        name: str | None = None,
+        working_dir: str = "",
+        env: Mapping[str, str] | None = None,
+        timeout: int | None = None,
+        restart_on_failure: bool = False,
+        max_restarts: int = 0,
+        keep_alive: bool = False,
+    ) -> LocalProcess:
+        """Start a command; a finished process of the same name keeps its output, under its pid.
+
+        Raises:
+            NameTakenError: a process of that name is running.
+            StartError: the folder, the name or the shell will not do.
+        """
+        name = name or "proc-" + "".join(
+            secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8)
+        )
+        former = next((p for p in reversed(self._table.values()) if p.facts.name == name), None)
+        if former is not None and (former.facts.status == "running" or former.pause):
+            raise NameTakenError(f"process with name '{name}' already exists and is running")
+        facts = Facts(
+            key=f"{time.time_ns():020d}-{secrets.token_hex(4)}",
+            name=name,
+            command=command,
+            pid=0,
+            started=time.time(),
+            working_dir=working_dir,
+            env=dict(env or {}),
+            restart_on_failure=restart_on_failure,
+            max_restarts=max_restarts,
+            keep_alive=keep_alive,
+        )
+        _check_name(name)
+        folder = self._folder(facts)
+        if former is not None:
+            self._set_aside(former)
+        process = LocalProcess(facts, self._log(facts))
+        for path in process.log.paths.values():
+            path.unlink(missing_ok=True)
+        self._spawn(process, folder)
+        facts.pid = facts.os_pid
+        if keep_alive:
+            seconds = KEEPALIVE_TIMEOUT if timeout is None or timeout < 0 else timeout
+            facts.deadline = facts.started + seconds if seconds else None
+        self._table[facts.key] = process
+        self._save(process)
+        self._live(process)
+        return process
+
+    def _folder(self, facts: Facts) -> Path:
+        folder = self.work / facts.working_dir
+        if not folder.exists():
+            raise StartError(
+                f"failed to start process: could not execute command '{facts.command}' "
+                f"because folder '{facts.working_dir}' does not exist"
+            )
+        return folder
+
+    def _log(self, facts: Facts) -> Log:
+        aside = self.state / f"{facts.key}.stdout.log"
+        folder, stem = (self.state, facts.key) if aside.exists() else (self.logs, facts.name)
+        return Log(
+            folder / f"{stem}.stdout.log",
+            folder / f"{stem}.stderr.log",
+            self.state / f"{facts.key}.order",
+        )
+
+    def _set_aside(self, former: LocalProcess) -> None:
+        """Move a former process's output out of the way of a new one with its name."""
+        for stream, path in former.log.paths.items():
+            aside = self.state / f"{former.facts.key}.{stream}.log"
+            if path.parent != self.state and path.exists():
+                path.rename(aside)
+            former.log.paths[stream] = aside
+
+    def _spawn(self, process: LocalProcess, folder: Path) -> None:
+        facts, log = process.facts, process.log
+        ending = self._ending(process)
+        ending.unlink(missing_ok=True)
+        try:
+            spawned = spawn.spawn(
+                facts.command,
+                cwd=folder,
+                env=self._environment(facts),
+                stdout=log.paths["stdout"],
+                stderr=log.paths["stderr"],
+                ending=ending,
+            )
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise StartError(
+                f"failed to start process: fork/exec {spawn.SHELL}: {reason.lower()}"
+            ) from error
+        facts.os_pid, facts.keeper = spawned.pid, spawned.keeper
+        facts.os_identity = spawn.identity(spawned.pid)
+        facts.keeper_identity = spawn.identity(spawned.keeper)
+
+    def _environment(self, facts: Facts) -> dict[str, str]:
+        kept = ("PATH", "LANG", "TZ", "TMPDIR", "USER", "LOGNAME")
+        env = {k: v for k, v in os.environ.items() if k in kept or k.startswith("LC_")}
+        env.setdefault("PATH", os.defpath)
+        env |= {
+            "HOME": str(self.work),
+            "SHELL": spawn.SHELL,
+            "TERM": "dumb",
+            "PYTHONUNBUFFERED": "1",
+        }
+        return env | self._env | facts.env | {MARK: facts.key}
+
+    def _live(self, process: LocalProcess) -> None:
+        """Follow the output and the end of a process that runs."""
+        facts = process.facts
+        for stream in process.log.paths:
+            self._tell("CREATE", f"{facts.name}.{stream}.log")
+        process.log.capture(self._wakeups, lambda stream: self._grown(process, stream))
+        on_end(facts.keeper, lambda: self._ended(process))
+        if facts.deadline is not None and process.limit is None:
+            left = max(0.0, facts.deadline - time.time())
+            process.limit = asyncio.get_running_loop().call_later(left, self._overdue, process)
+
+    def _grown(self, process: LocalProcess, stream: Stream) -> None:
+        path = process.log.paths[stream]
+        if path.parent == self.logs:
+            self._tell("WRITE", path.name)
+
+    def _ended(self, process: LocalProcess) -> None:
+        facts = process.facts
+        if self._discarded:
+            return
+        ending = spawn.read_ending(self._ending(process))
+        if ending is None and spawn.identity(facts.os_pid) == facts.os_identity != "":
+            on_end(facts.os_pid, lambda: self._ended(process))  # only its keeper was killed
+            return
+        self._note_end(process, ending or spawn.Ending(-1, time.time()))
+        if self._restarts_left(process):
+            self._pause(process)
+        else:
+            self._close(process)
+
+    def _note_end(self, process: LocalProcess, ending: spawn.Ending) -> None:
+        facts = process.facts
+        facts.ended, facts.exit_code = ending.ended, ending.code
+        if ending.code == 0:
+            facts.status = "completed"
+        elif facts.status == "running":
+            facts.status = "failed"
+
+    def _restarts_left(self, process: LocalProcess) -> bool:
+        facts = process.facts
+        return (
+            facts.restart_on_failure
+            and facts.status == "failed"
+            and (facts.max_restarts < 0 or facts.restart_count < facts.max_restarts)
+        )
+
+    def _pause(self, process: LocalProcess) -> None:
+        """Announce a restart in the output, as the sandbox does (protocol 4.5), and wait a second."""
+        facts = process.facts
+        facts.restart_count += 1
+        process.log.look()
+        most = facts.max_restarts if facts.max_restarts >= 0 else "unlimited"
+        with process.log.paths["stdout"].open("ab") as file:
+            file.write(
+                f"\n[Process failed with exit code {facts.exit_code}. "
+                f"Attempting restart {facts.restart_count}/{most}...]\n".encode()
+            )
+        process.log.look()
+        self._save(process)
+        loop = asyncio.get_running_loop()
+        process.pause = loop.call_later(RESTART_PAUSE, self._restart, process)
+
+    def _restart(self, process: LocalProcess) -> None:
+        process.pause = None
+        facts = process.facts
+        try:
+            self._spawn(process, self._folder(facts))
+        except StartError as error:
+            with process.log.paths["stderr"].open("ab") as file:
+                file.write(f"{error}\n".encode())
+            self._close(process)
+            return
+        facts.status, facts.exit_code, facts.ended = "running", 0, None
+        facts.started = time.time()
+        self._save(process)
+        on_end(facts.keeper, lambda: self._ended(process))
+
+    def _close(self, process: LocalProcess) -> None:
+        if process.limit is not None:
+            process.limit.cancel()
+        process.facts.env.clear()
+        process.log.finish()
+        self._save(process)
+        process.final.set()
+
+    def _overdue(self, process: LocalProcess) -> None:
+        with contextlib.suppress(NotRunningError):
+            self.kill(process)
+
+    def stop(self, process: LocalProcess) -> None:
+        """Send SIGTERM to the process group; a pending restart is called off.
+
+        Raises:
+            NotRunningError: it is not running (also when it was stopped before and lives on).
+        """
+        if process.pause is not None:
+            self._call_off(process, "stopped")
+        elif process.facts.status == "running" and process.alive:
+            self._signal(process, signal.SIGTERM, "stopped")
+        else:
+            raise NotRunningError
+
+    def kill(self, process: LocalProcess) -> None:
+        """Send SIGKILL to the process group, also to what a finished process has left behind.
+
+        Raises:
+            NotRunningError: nothing is left of it.
+        """
+        if process.pause is not None:
+            self._call_off(process, "killed")
+        elif process.alive:
+            self._signal(process, signal.SIGKILL, "killed")
+        else:
+            leftover = _leftover(process.facts)
+            if not leftover:
+                raise NotRunningError
+            for pid in leftover:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _call_off(self, process: LocalProcess, status: str) -> None:
+        if process.pause is not None:
+            process.pause.cancel()
+            process.pause = None
+        process.facts.status = status
+        self._close(process)
+
+    def _signal(self, process: LocalProcess, number: signal.Signals, status: str) -> None:
+        facts = process.facts
+        if spawn.read_ending(self._ending(process)) is not None:
+            raise NotRunningError  # it has ended a moment ago: the group may be a stranger's
+        try:
+            os.killpg(facts.os_pid, number)
+        except ProcessLookupError as error:
+            raise NotRunningError from error
+        facts.status = status
+        self._save(process)
+
+    def _ending(self, process: LocalProcess) -> Path:
+        return self.state / f"{process.facts.key}.exit"
+
+    def _save(self, process: LocalProcess) -> None:
+        path = self.state / f"{process.facts.key}.json"
+        draft = path.with_suffix(".new")
+        with open(draft, "w", opener=_private) as file:
+            json.dump(asdict(process.facts), file)
+        draft.replace(path)
+
+    def _adopt(self) -> None:
+        """Take over what an earlier service has left: finished processes, and running ones live."""
+        known = {each.name for each in fields(Facts)}
+        for path in sorted(self.state.glob("*.json")):
+            members = json.loads(path.read_text())
+            facts = Facts(**{name: value for name, value in members.items() if name in known})
+            process = LocalProcess(facts, self._log(facts))
+            self._table[facts.key] = process
+            if facts.ended is not None:
+                self._close_adopted(process)
+            elif spawn.identity(facts.keeper) == facts.keeper_identity != "":
+                self._live(process)
+            else:
+                process.log.capture(self._wakeups, lambda stream: None)
+                self._ended_meanwhile(process)
+
+    def _close_adopted(self, process: LocalProcess) -> None:
+        process.log.ended = True
+        process.final.set()
+
+    def _ended_meanwhile(self, process: LocalProcess) -> None:
+        facts = process.facts
+        ending = spawn.read_ending(self._ending(process))
+        if ending is None and spawn.identity(facts.os_pid) == facts.os_identity != "":
+            on_end(facts.os_pid, lambda: self._ended(process))
+            return
+        self._note_end(process, ending or spawn.Ending(-1, time.time()))
+        self._close(process)
+
+    def watch(self, call: Callable[[str, str], None]) -> Callable[[], None]:
+        """Tell ``call(op, file name)`` of each change in the log folder; returns how to stop it."""
+        self._watchers.add(call)
+        return lambda: self._watchers.discard(call)
+
+    def _tell(self, op: str, name: str) -> None:
+        for call in tuple(self._watchers):
+            call(op, name)
+
+    def discard(self) -> None:
+        """Kill everything and forget it; the folder may then be deleted."""
+        self._discarded = True
+        for process in self:
+            if process.pause is not None:
+                process.pause.cancel()
+            elif process.alive:
+                with contextlib.suppress(NotRunningError):
+                    self._signal(process, signal.SIGKILL, "killed")
+            if process.limit is not None:
+                process.limit.cancel()
+            process.log.finish()
+            process.final.set()
+
+
+def _check_name(name: str) -> None:
+    file = f"{name}.stdout.log"
+    for bad, reason in (
+        ("\0" in name, "invalid argument"),
+        ("/" in name, "no such file or directory"),
+        (len(os.fsencode(file)) > 255, "file name too long"),
+    ):
+        if bad:
+            raise StartError(f"failed to start process: open {file}: {reason}")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _leftover(facts: Facts) -> list[int]:
+    """Return the pids of what a finished process has left in its group (Linux; elsewhere none)."""
+    mark = f"{MARK}={facts.key}".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            group = int((folder / "stat").read_bytes().rpartition(b")")[2].split()[2])
+            if group == facts.os_pid and mark in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found
+
+
+def on_end(pid: int, call: Callable[[], None]) -> None:
+    """Call once when a process of this user has ended, a child of the service or not."""
+    loop = asyncio.get_running_loop()
+    if sys.platform != "linux":
+        _poll_end(pid, call)
+        return
+    try:
+        file = os.pidfd_open(pid)
+    except ProcessLookupError:
+        loop.call_soon(call)
+        return
+
+    def ended() -> None:
+        loop.remove_reader(file)
+        os.close(file)
+        _reap(pid)
+        call()
+
+    loop.add_reader(file, ended)
+
+
+def _poll_end(pid: int, call: Callable[[], None]) -> None:
+    _reap(pid)
+    if spawn.identity(pid):
+        asyncio.get_running_loop().call_later(0.02, _poll_end, pid, call)
+    else:
+        call()
+
+
+def _reap(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)

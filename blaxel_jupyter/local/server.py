@@ -1,0 +1,154 @@
+"""Run the service: listen on loopback, say where in the runtime file, exit when idle.
+
+The runtime file holds the token: mode 0600 in a 0700 folder, written atomically, removed at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from blaxel_jupyter.errors import TransportError
+from blaxel_jupyter.local import find, runtime_file
+from blaxel_jupyter.local.app import Guard, application, version
+from blaxel_jupyter.local.capture import Wakeups
+from blaxel_jupyter.local.sandboxes import Sandboxes
+
+IDLE = 900.0
+"""Seconds without a request, an open stream or a live process after which the service exits."""
+
+
+def serve(*, port: int, folder: Path, idle: float = IDLE) -> None:
+    """Serve until it is idle or told to stop; processes that still run are left to the next service.
+
+    Raises:
+        TransportError: a service is already running here, or the port is taken.
+    """
+    running = find()
+    if running is not None:
+        raise TransportError(
+            f"A local service is already running at {running.url} (pid {running.pid}). Use that one, or "
+            "set JUPYTER_RUNTIME_DIR and give another --dir to run a second.",
+            url=running.url,
+        )
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _sole_owner(folder), socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise TransportError(
+                f"Port {port} cannot be used: {error.strerror}. Leave out --port to get a free one.",
+                url=f"http://127.0.0.1:{port}",
+            ) from error
+        listener.listen(256)
+        asyncio.run(_serve(listener, folder, idle))
+
+
+@contextmanager
+def _sole_owner(folder: Path) -> Iterator[None]:
+    """Hold the state folder's lock: two services over the same processes would both restart them."""
+    with open(folder / "serve.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TransportError(
+                f"Another local service uses {folder}. Give another --dir.", url=str(folder)
+            ) from error
+        yield
+
+
+async def _serve(listener: socket.socket, folder: Path, idle: float) -> None:
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    token = secrets.token_urlsafe(32)
+    wakeups = Wakeups()
+    sandboxes = Sandboxes(folder, wakeups)
+    guard = application(sandboxes, url=url, token=token)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            guard,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=120,
+            timeout_graceful_shutdown=1,
+        )
+    )
+    path = publish(url, token, folder)
+    announce(url, path)
+    watcher = asyncio.ensure_future(_exit_when_idle(server, guard, sandboxes, idle))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        watcher.cancel()
+        withdraw(path, token)
+        wakeups.close()
+
+
+async def _exit_when_idle(
+    server: uvicorn.Server, guard: Guard, sandboxes: Sandboxes, idle: float
+) -> None:
+    while True:
+        await asyncio.sleep(min(5.0, idle / 4))
+        if any(processes.busy for processes in sandboxes):
+            guard.last = time.monotonic()
+        if not guard.open and time.monotonic() - guard.last >= idle:
+            server.should_exit = True
+            return
+
+
+def publish(url: str, token: str, folder: Path) -> Path:
+    """Write the runtime file, in place of a stale one; return its path."""
+    path = runtime_file()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    facts = {
+        "url": url,
+        "port": int(url.rpartition(":")[2]),
+        "token": token,
+        "pid": os.getpid(),
+        "dir": str(folder),
+        "started": time.time(),
+        "version": version(),
+    }
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(draft, "w", opener=lambda file, flags: os.open(file, flags, 0o600)) as file:
+        json.dump(facts, file)
+    draft.replace(path)
+    return path
+
+
+def withdraw(path: Path, token: str) -> None:
+    """Remove the runtime file, if it is still this service's."""
+    try:
+        if json.loads(path.read_text())["token"] == token:
+            path.unlink()
+    except FileNotFoundError:
+        pass
+
+
+def announce(url: str, path: Path) -> None:
+    """Print where the service is and how to use it with the official SDK; never the token."""
+    print(
+        f"blaxel-jupyter serves local sandboxes at {url}\n"
+        "Commands run AS YOU, WITHOUT ISOLATION: they can do whatever you can.\n"
+        f"The token is in {path}\n"
+        "The official SDK with it:\n"
+        f"  export BL_WORKSPACE=local BL_SANDBOX_LOCAL_URL={url}/sandboxes/local\n"
+        f"  export BL_API_KEY=\"$(python3 -c 'import json, sys; "
+        f"print(json.load(open(sys.argv[1]))[\"token\"])' '{path}')\"",
+        flush=True,
+    )

@@ -1,0 +1,172 @@
+"""Start a shell command so that its exit code survives the service.
+
+The service forks a *keeper*, the keeper forks the shell, waits for it, and writes how it ended into a
+file; a service that was killed and replaced reads it there. Output goes straight into files, so neither
+process ever holds any. Uses the standard library only; reads no request and keeps no table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+SHELL = "/bin/sh"
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """A started command: the shell's pid (also its process group and session), and its keeper's."""
+
+    pid: int
+    keeper: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a command ended: ``code`` is -1 after a signal or when unknown; ``ended`` in Unix seconds."""
+
+    code: int
+    ended: float
+
+
+def spawn(
+    command: str, *, cwd: Path, env: Mapping[str, str], stdout: Path, stderr: Path, ending: Path
+) -> Spawned:
+    """Run ``/bin/sh -c command`` in a session of its own; both output files are appended to.
+
+    Returns when the shell has been executed. No stdin; no file descriptor of the service's is inherited.
+
+    Raises:
+        OSError: the folder cannot be entered, a file cannot be opened, or the shell cannot run.
+    """
+    argv = [os.fsencode(word) for word in ("sh", "-c", command)]
+    if any(b"\0" in word for word in argv) or any("\0" in f"{k}{v}" for k, v in env.items()):
+        raise OSError(22, "fork/exec /bin/sh: invalid argument")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    report, reply = os.pipe()
+    files = [os.open(os.devnull, os.O_RDWR)]
+    try:
+        files += [os.open(stdout, flags, 0o600), os.open(stderr, flags, 0o600)]
+        keeper = _fork(lambda: _keep(argv, cwd, env, files, reply, ending))
+    except OSError:
+        os.close(report)
+        raise
+    finally:
+        for file in (*files, reply):
+            os.close(file)
+    with os.fdopen(report, "rb") as pipe:
+        pid, _, error = pipe.read().partition(b"\n")
+    if error or not pid:
+        os.waitpid(keeper, 0)
+        number, _, text = error.decode(errors="replace").partition(" ")
+        raise OSError(int(number or 0), text or "the process could not be forked")
+    return Spawned(int(pid), keeper)
+
+
+def _fork(child: Callable[[], None]) -> int:
+    """Fork; ``child`` runs with every signal blocked and never returns into this program."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                signal.set_wakeup_fd(-1)
+                child()
+            finally:
+                os._exit(127)
+        return pid
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _keep(
+    argv: list[bytes],
+    cwd: Path,
+    env: Mapping[str, str],
+    files: list[int],
+    reply: int,
+    ending: Path,
+) -> None:
+    os.setsid()
+    pid = _fork(lambda: _execute(argv, cwd, env, files, reply))
+    os.write(reply, b"%d\n" % pid)
+    for number in (0, 1, 2):
+        os.dup2(files[0], number)
+    os.closerange(3, _last_file())
+    os.chdir("/")
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text("blaxel-keeper")
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    write_ending(ending, Ending(code if code >= 0 else -1, time.time()))
+
+
+def _execute(
+    argv: list[bytes], cwd: Path, env: Mapping[str, str], files: list[int], reply: int
+) -> NoReturn:
+    os.setsid()
+    try:
+        os.chdir(cwd)
+        for number, file in enumerate(files):
+            os.dup2(file, number)
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            with contextlib.suppress(OSError, ValueError):
+                signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.execve(SHELL, argv, dict(env))  # every other descriptor is close-on-exec
+    except OSError as error:
+        os.write(reply, f"{error.errno} {error.strerror}".encode())
+    os._exit(127)
+
+
+def _last_file() -> int:
+    return min(os.sysconf("SC_OPEN_MAX"), 1 << 20)
+
+
+def write_ending(path: Path, ending: Ending) -> None:
+    """Write the file atomically; a sandbox deleted meanwhile is no error."""
+    draft = path.with_name(path.name + ".new")
+    with contextlib.suppress(FileNotFoundError):
+        draft.write_text(json.dumps({"code": ending.code, "ended": ending.ended}))
+        draft.replace(path)
+
+
+def read_ending(path: Path) -> Ending | None:
+    """Read what the keeper wrote; None if the command has not ended or its keeper was killed."""
+    try:
+        facts = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    return Ending(facts["code"], facts["ended"])
+
+
+def identity(pid: int) -> str:
+    """Tell this process from a later one with the same pid; "" if there is no such process.
+
+    Linux: boot id and start time (proc(5), field 22). Elsewhere only that a process has the pid.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+    except OSError:
+        return "" if sys.platform == "linux" or not _exists(pid) else "exists"
+    fields = stat.rpartition(b")")[2].split()
+    return "" if fields[0] in b"ZX" else f"{boot[:8]}:{fields[19].decode()}"
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
