@@ -27,11 +27,15 @@ class BlaxelError(Exception):
 
 
 class TransportError(BlaxelError):
-    """The server could not be reached; ``url`` says where, ``__cause__`` holds the HTTP library's error."""
+    """The server could not be reached; ``url`` says where, ``__cause__`` holds the HTTP library's error.
 
-    def __init__(self, message: str, *, url: str) -> None:
+    ``sent`` is False where the request certainly never left, so that repeating it is safe.
+    """
+
+    def __init__(self, message: str, *, url: str, sent: bool = True) -> None:
         super().__init__(message)
         self.url = url
+        self.sent = sent
 
 
 class StatusError(BlaxelError):

@@ -75,6 +75,7 @@ class Follow:
         process: the process's facts at the start.
         ledgers: where the bytes go, by stream; a ledger that has bytes goes on at its offset.
         fresh: the process was started just now, so that what is there already counts as live.
+        seq: rows that were delivered before, where a follow goes on.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Follow:
         ledgers: dict[str, Ledger],
         *,
         fresh: bool = False,
+        seq: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reads = reads
@@ -91,11 +93,11 @@ class Follow:
         self._ledgers = ledgers
         self._fresh = fresh
         self._clock = clock
-        self._end = _End(reads, process, clock)
+        self._end = End(reads, process, clock)
         self._attached: dict[str, int] = {}
         self._lost: set[str] = set()
         self._limit = BLOCK
-        self._delivered = 0
+        self._delivered = seq
 
     async def batches(self) -> AsyncIterator[Batch]:
         """Yield what arrives until the process has ended and everything is delivered.
@@ -127,7 +129,7 @@ class Follow:
                 got = False
                 for stream in FILES:
                     if stream in grown:
-                        async for batch in self._read(stream):
+                        async for batch in self.read(stream):
                             got = True
                             yield batch
                 wake.report(got)
@@ -149,7 +151,7 @@ class Follow:
         """Read both files to the size they have now that the process is over, then close the lines."""
         for stream in FILES:
             if not self._end.replaced:
-                async for batch in self._read(stream):
+                async for batch in self.read(stream):
                     yield batch
         rows: list[Rows] = []
         for stream in FILES:
@@ -158,7 +160,7 @@ class Follow:
             rows += ledger.skip(None, ledger.offset) if lost else ledger.close()
         yield Batch(rows, process=ended)
 
-    async def _read(self, stream: str) -> AsyncIterator[Batch]:
+    async def read(self, stream: str) -> AsyncIterator[Batch]:
         """Read a file from the ledger's offset to the size that the first answer tells."""
         ledger = self._ledgers[stream]
         end: int | None = None
@@ -269,7 +271,7 @@ class Follow:
         return [row for stream in FILES for row in self._ledgers[stream].check(logs[stream])]
 
 
-class _End:
+class End:
     """Decide when a process is over, by the liveness probe and the rules of protocol 3.6."""
 
     def __init__(self, reads: Reads, process: Process, clock: Callable[[], float]) -> None:

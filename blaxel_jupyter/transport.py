@@ -35,18 +35,26 @@ API_VERSION = "2026-04-28"
 RENEW_BEFORE = 600.0
 """Seconds of life at which a token is renewed, as the official SDK does (protocol 1.7)."""
 
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.InvalidURL,
+    httpx.UnsupportedProtocol,
+)
 _RETRIED = {429, 502, 503, 504}
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0, pool=None)
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 
 
-class KeyAuth(httpx.Auth):
-    """Send one fixed bearer token, and the workspace if there is one."""
+Auth = httpx.Auth
+AsyncTransport = httpx.AsyncBaseTransport
 
-    def __init__(self, token: str, workspace: str = "") -> None:
-        self._headers = {"X-Blaxel-Authorization": f"Bearer {token}"}
-        if workspace:
-            self._headers["X-Blaxel-Workspace"] = workspace
+
+class HeaderAuth(httpx.Auth):
+    """Send fixed headers, such as those that an official session instance carries."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = dict(headers)
 
     async def async_auth_flow(
         self, request: httpx.Request
@@ -54,6 +62,14 @@ class KeyAuth(httpx.Auth):
         """Add the headers (httpx's hook)."""
         request.headers.update(self._headers)
         yield request
+
+
+class KeyAuth(HeaderAuth):
+    """Send one fixed bearer token, and the workspace if there is one (protocol 1.5)."""
+
+    def __init__(self, token: str, workspace: str = "") -> None:
+        headers = {"X-Blaxel-Authorization": f"Bearer {token}"}
+        super().__init__(headers | ({"X-Blaxel-Workspace": workspace} if workspace else {}))
 
 
 class TokenAuth(httpx.Auth):
@@ -367,6 +383,7 @@ def _unreachable(error: Exception, url: str) -> TransportError:
     return TransportError(
         f"Cannot reach {_place(url)}: {reason}. Check the address and that the server runs.",
         url=_bare(url),
+        sent=not isinstance(error, _NEVER_SENT),
     )
 
 

@@ -1,0 +1,108 @@
+"""Run async code from synchronous code: one loop thread of our own, and ``run()`` for the user's loop.
+
+The only module that touches threads or nested loops. magics, run and local use it; nothing here knows
+what it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+T = TypeVar("T")
+
+SLICE = 0.1
+"""Seconds between two looks at a waiting result: a lock wait may not be interruptible everywhere."""
+
+_lock = threading.Lock()
+_stack = contextlib.ExitStack()
+_portal: BlockingPortal | None = None
+
+
+def portal() -> BlockingPortal:
+    """Return the portal of the loop thread, started at the first use and ended with the interpreter."""
+    global _portal
+    with _lock:
+        if _portal is None:
+            _portal = _stack.enter_context(start_blocking_portal("asyncio"))
+            atexit.register(_close)
+        return _portal
+
+
+def spawn(function: Callable[..., Awaitable[T]], *args: object) -> concurrent.futures.Future[T]:
+    """Start an async function on the loop thread; cancelling the future cancels it."""
+    return portal().start_task_soon(function, *args)
+
+
+def call(function: Callable[..., Awaitable[T]], *args: object, timeout: float | None = None) -> T:
+    """Run an async function on the loop thread and wait for its result.
+
+    An interrupt (KeyboardInterrupt) cancels the function and goes on.
+
+    Raises:
+        TimeoutError: ``timeout`` seconds passed; the function is cancelled.
+    """
+    return wait(spawn(function, *args), timeout=timeout)
+
+
+def wait(future: concurrent.futures.Future[T], *, timeout: float | None = None) -> T:
+    """Wait for a future in interruptible slices; cancel it when the wait ends early."""
+    slices = None if timeout is None else max(1, round(timeout / SLICE))
+    try:
+        while not future.done():
+            concurrent.futures.wait([future], timeout=SLICE)
+            if slices is not None:
+                slices -= 1
+                if slices <= 0 and not future.done():
+                    raise TimeoutError(f"not finished after {timeout:g} s")
+        return future.result()
+    finally:
+        if not future.done():
+            future.cancel()
+
+
+def run(awaitable: Awaitable[T]) -> T:
+    """Wait for an awaitable from synchronous code, also in a notebook cell whose loop is running.
+
+    In a thread whose loop runs (a plain notebook cell) the loop is re-entered with nest-asyncio2, so
+    that objects bound to it work; elsewhere the awaitable runs on our loop thread.
+    """
+
+    async def result() -> T:
+        return await awaitable
+
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return call(result)
+    import nest_asyncio2  # noqa: PLC0415  # patches the loop: only when a user asks for it
+
+    nest_asyncio2.apply(loop)
+    task: Any = result()
+    return loop.run_until_complete(task)
+
+
+def in_loop() -> bool:
+    """Tell whether an event loop runs in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _close() -> None:
+    global _portal
+    with _lock:
+        current, _portal = _portal, None
+    if current is not None:
+        with contextlib.suppress(RuntimeError):
+            current.call(current.stop, True)
+        _stack.close()

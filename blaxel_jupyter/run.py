@@ -1,0 +1,259 @@
+"""Be what a cell leaves behind: a run's facts, exact text and table, while it grows and after.
+
+A run records what a follow delivers and answers from memory; attributes never touch the network.
+The synchronous ``wait``, ``stop`` and ``kill`` go through the bridge. Made by client and magics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import time
+from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from blaxel_jupyter import bridge
+from blaxel_jupyter.follow import FILES, Batch
+from blaxel_jupyter.ledger import Ledger
+from blaxel_jupyter.process import LogEntry, Process
+from blaxel_jupyter.table import LOGS, Table
+
+Integrity = Literal["following", "complete", "repaired", "gap"]
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """How a run reaches its sandbox: each call makes what it needs on the loop it is called on."""
+
+    follow: Callable[[SandboxRun], Awaitable[None]]
+    stop: Callable[[str], Awaitable[None]]
+    kill: Callable[[str], Awaitable[None]]
+
+
+class SandboxRun:
+    """One process in a sandbox: what it wrote, exactly, and how it ended.
+
+    ``logs`` is a table that grows while the run is followed: one row a line, in the order of arrival
+    (columns in the manual); it may be exported at any time. ``started`` and ``ended`` are our clock
+    (aware, UTC), None where we were not there. ``await run`` follows to the end and returns the run.
+    """
+
+    def __init__(
+        self,
+        process: Process,
+        controls: Controls,
+        *,
+        sandbox: str,
+        local: bool = False,
+        fresh: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        self.process = process
+        self.sandbox = sandbox
+        self.local = local
+        self.fresh = fresh
+        self.timeout = timeout
+        self.timed_out = False
+        self.message: str | None = None
+        self.ledgers = {stream: Ledger(stream) for stream in FILES}
+        self.logs = Table(LOGS, constants={"sandbox": sandbox, "process": process.name})
+        self.started = datetime.now(UTC) if fresh else None
+        self.ended: datetime | None = None
+        self.began = time.monotonic()
+        self._controls = controls
+        self._final = False
+        self._broken = False
+        self._following: concurrent.futures.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def name(self) -> str:
+        """The process's name in its sandbox."""
+        return self.process.name
+
+    @property
+    def command(self) -> str:
+        """The command line that the sandbox runs."""
+        return self.process.command
+
+    @property
+    def status(self) -> str:
+        """``running``, ``completed``, ``failed``, ``stopped``, ``killed``, or ``unknown`` if it was lost."""
+        return self.process.status
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code; −1 after a signal, None while it runs or where the server does not know."""
+        return self.process.exit_code
+
+    @property
+    def stdout_bytes(self) -> bytes:
+        """Exactly what the process wrote to stdout so far, without the bytes of gaps."""
+        return self.ledgers["stdout"].data
+
+    @property
+    def stderr_bytes(self) -> bytes:
+        """Exactly what the process wrote to stderr so far, without the bytes of gaps."""
+        return self.ledgers["stderr"].data
+
+    @property
+    def stdout(self) -> str:
+        """stdout as text; bytes that are not UTF-8 become U+FFFD."""
+        return self.stdout_bytes.decode("utf-8", "replace")
+
+    @property
+    def stderr(self) -> str:
+        """stderr as text; bytes that are not UTF-8 become U+FFFD."""
+        return self.stderr_bytes.decode("utf-8", "replace")
+
+    @property
+    def integrity(self) -> Integrity:
+        """Whether the output is all there: ``following``, ``complete``, ``repaired`` or ``gap``.
+
+        ``repaired`` means that a log stream had to be corrected by the server's log; ``gap`` that bytes
+        are known lost, each time told by a row of that kind.
+        """
+        ledgers = self.ledgers.values()
+        if self._broken or any(ledger.missing or ledger.unknown_gap for ledger in ledgers):
+            return "gap" if self._final or self._broken else "following"
+        if not self._final:
+            return "following"
+        return "repaired" if any(ledger.repaired for ledger in ledgers) else "complete"
+
+    @property
+    def busy(self) -> bool:
+        """Whether a follow records in it just now."""
+        return self._following is not None
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will come."""
+        return self._final
+
+    def wait(self, timeout: float | None = None) -> SandboxRun:
+        """Wait until the process has ended and all its output is here.
+
+        Args:
+            timeout: seconds; None waits for ever. The process goes on when it is over.
+
+        Raises:
+            TimeoutError: it did not end in time.
+            FollowError: the sandbox could not be reached for too long; call again to go on.
+        """
+        if self._final:
+            return self
+        if self._loop is not None and bridge.in_loop() and self._loop is asyncio.get_running_loop():
+            bridge.run(asyncio.wait_for(self.finish(), timeout))
+        else:
+            bridge.call(self.finish, timeout=timeout)
+        return self
+
+    def stop(self) -> None:
+        """Ask the process to end (SIGTERM to its process group)."""
+        bridge.call(self._controls.stop, self.name)
+
+    def kill(self) -> None:
+        """End the process at once (SIGKILL to its process group)."""
+        bridge.call(self._controls.kill, self.name)
+
+    def __await__(self) -> Generator[Any, None, SandboxRun]:
+        """Follow to the end."""
+        return self.finish().__await__()
+
+    async def finish(self) -> SandboxRun:
+        """Follow to the end, or wait for the follow that is under way, on whatever loop."""
+        while not self._final:
+            if self._following is None:
+                await self._controls.follow(self)
+            else:
+                await asyncio.shield(asyncio.wrap_future(self._following))
+        return self
+
+    # What a follow does to a run ------------------------------------------------------------------------
+
+    def claim(self) -> concurrent.futures.Future[None]:
+        """Take the right to record; whoever else waits for the run waits for the returned future."""
+        self._following = concurrent.futures.Future()
+        self._loop = asyncio.get_running_loop()
+        self._broken = False
+        return self._following
+
+    def release(self, error: BaseException | None) -> None:
+        """Give the right to record back, with the error that ended the follow early."""
+        future, self._following, self._loop = self._following, None, None
+        self._broken = isinstance(error, Exception)
+        if future is not None:
+            future.set_result(None)
+
+    def record(self, batch: Batch) -> int:
+        """Append a batch to the table; return the ``seq`` of its first row."""
+        first = len(self.logs)
+        received = time.time_ns() // 1000
+        for rows in batch.rows:
+            self.logs.extend(
+                len(rows.texts),
+                stream=rows.stream,
+                text=rows.texts,
+                kind=rows.kind,
+                received=received,
+                origin=batch.origin,
+                missing_bytes=rows.missing_bytes,
+            )
+        if batch.process is not None:
+            self._end(batch.process)
+        return first
+
+    def entries(self, batch: Batch, first: int) -> list[LogEntry]:
+        """Return a recorded batch as entries; ``first`` is the ``seq`` of its first row."""
+        entries: list[LogEntry] = []
+        for rows in batch.rows:
+            received = self.logs.column("received")[first] if rows.texts else None
+            facts = (rows.kind, received, batch.origin, rows.missing_bytes)
+            entries += [
+                LogEntry(seq, rows.stream, text, *facts) for seq, text in enumerate(rows.texts, first)
+            ]
+            first += len(rows.texts)
+        return entries
+
+    def _end(self, process: Process) -> None:
+        ran = self.process.status == "running"
+        self.process = process
+        self.ended = datetime.now(UTC) if ran else None
+        if self.timed_out:
+            self.note(f"killed after {self.timeout:g} s (timeout)")
+        self._final = True
+
+    def note(self, text: str) -> None:
+        """Append a notice of ours, such as a timeout, as a row of the stream ``system``."""
+        self.logs.extend(
+            1, stream="system", text=[text], kind="notice", received=time.time_ns() // 1000, origin="live"
+        )
+
+    def header(self) -> dict[str, Any]:
+        """Return the facts that a panel shows above the lines; times are UTC seconds or None."""
+        return {
+            "sandbox": self.sandbox,
+            "process": self.name,
+            "command": self.command,
+            "status": self.status,
+            "exit_code": self.exit_code,
+            "started": self.started.timestamp() if self.started else None,
+            "ended": self.ended.timestamp() if self.ended else None,
+            "lines": len(self.logs),
+            "bytes": sum(ledger.size for ledger in self.ledgers.values()),
+            "integrity": self.integrity,
+            "local": self.local,
+            "final": self._final,
+            "message": self.message,
+            "partial": [[s, ledger.partial] for s, ledger in self.ledgers.items() if ledger.partial],
+        }
+
+    def __repr__(self) -> str:
+        """Tell name, place, fate and size in one line."""
+        code = "" if self.exit_code is None else f", exit {self.exit_code}"
+        return (
+            f"<SandboxRun {self.name} in {self.sandbox}: {self.status}{code}, "
+            f"{len(self.logs)} lines, {self.integrity}>"
+        )
