@@ -156,13 +156,21 @@ def stop(timeout: float = 10.0) -> bool:
     os.kill(service.pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        if find() is None and not _holds_runtime_file(service):
+        if not _holds_runtime_file(service) or not _alive(service.pid):
             return True
         time.sleep(_INTERVAL)
     raise TransportError(
         f"The local service (pid {service.pid}) does not exit. End it with 'kill -9 {service.pid}'.",
         url=service.url,
     )
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _holds_runtime_file(service: Service) -> bool:

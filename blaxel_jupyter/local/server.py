@@ -10,10 +10,11 @@ import fcntl
 import json
 import os
 import secrets
+import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import uvicorn
@@ -42,17 +43,42 @@ def serve(*, port: int, folder: Path, idle: float = IDLE) -> None:
             url=running.url,
         )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _sole_owner(folder), socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise TransportError(
-                f"Port {port} cannot be used: {error.strerror}. Leave out --port to get a free one.",
-                url=f"http://127.0.0.1:{port}",
-            ) from error
-        listener.listen(256)
-        asyncio.run(_serve(listener, folder, idle))
+    token = secrets.token_urlsafe(32)
+    try:
+        with _sole_owner(folder), _listen(port) as listener:
+            asyncio.run(_serve(listener, folder, token, idle))
+    finally:
+        withdraw(token)  # last, so that whoever sees it gone finds the state folder free
+
+
+def _listen(port: int) -> socket.socket:
+    # asyncio turns Nagle's delay (40 ms an answer) off only where the protocol is named
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        listener.close()
+        raise TransportError(
+            f"Port {port} cannot be used: {error.strerror}. Leave out --port to get a free one.",
+            url=f"http://127.0.0.1:{port}",
+        ) from error
+    listener.listen(256)
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """A server that exits in order on SIGTERM; uvicorn's own ends the program by the signal."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self._stop)
+        yield
+
+    def _stop(self) -> None:
+        self.should_exit = True
 
 
 @contextmanager
@@ -68,13 +94,12 @@ def _sole_owner(folder: Path) -> Iterator[None]:
         yield
 
 
-async def _serve(listener: socket.socket, folder: Path, idle: float) -> None:
+async def _serve(listener: socket.socket, folder: Path, token: str, idle: float) -> None:
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    token = secrets.token_urlsafe(32)
     wakeups = Wakeups()
     sandboxes = Sandboxes(folder, wakeups)
     guard = application(sandboxes, url=url, token=token)
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             guard,
             ws="none",
@@ -95,7 +120,6 @@ async def _serve(listener: socket.socket, folder: Path, idle: float) -> None:
         await server.serve(sockets=[listener])
     finally:
         watcher.cancel()
-        withdraw(path, token)
         wakeups.close()
 
 
@@ -131,13 +155,12 @@ def publish(url: str, token: str, folder: Path) -> Path:
     return path
 
 
-def withdraw(path: Path, token: str) -> None:
+def withdraw(token: str) -> None:
     """Remove the runtime file, if it is still this service's."""
-    try:
+    path = runtime_file()
+    with suppress(FileNotFoundError):
         if json.loads(path.read_text())["token"] == token:
             path.unlink()
-    except FileNotFoundError:
-        pass
 
 
 def announce(url: str, path: Path) -> None:
