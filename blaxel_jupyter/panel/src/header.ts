@@ -1,0 +1,145 @@
+// Show what runs and how it stands: names, status, counts, times, integrity, and Stop, then Kill.
+// It reads the session's header; it knows nothing of rows or search.
+
+import { visibleText } from "./ansi";
+import { button, element, setText } from "./dom";
+import type { Header, Session, Verb } from "./session";
+
+const INTEGRITY: Record<string, string> = {
+  following: "",
+  complete: "complete",
+  repaired: "repaired",
+  gap: "gap: output is missing",
+};
+const INTEGRITY_HELP: Record<string, string> = {
+  complete: "Every byte the process wrote is here",
+  repaired: "Every byte is here; some had to be fetched again",
+  gap: "Some output could not be had; the rows marked as gaps say where",
+};
+
+export class HeaderView {
+  readonly root = element("div", "bxl-header");
+  readonly #status = element("span", "bxl-status");
+  readonly #process = element("span", "bxl-process");
+  readonly #where = element("span", "bxl-muted");
+  readonly #command = element("span", "bxl-command");
+  readonly #facts = element("span", "bxl-facts");
+  readonly #integrity = element("span", "bxl-integrity");
+  readonly #note = element("div", "bxl-note");
+  readonly #live = element("div", "bxl-hidden");
+  readonly #act: HTMLButtonElement;
+  readonly #rate = new Rate();
+  readonly #timer: number;
+  #verb: Verb = "stop";
+  #announced = "";
+
+  constructor(private readonly session: Session) {
+    this.#act = button("Stop the process", { text: "Stop" }, () => session.command(this.#verb));
+    this.#act.classList.add("bxl-act");
+    this.#live.setAttribute("role", "status");
+    const title = element("div", "bxl-title", this.#status, this.#process, this.#where);
+    title.append(this.#command);
+    const right = element("div", "bxl-right", this.#facts, this.#integrity, this.#act);
+    this.root.append(element("div", "bxl-line", title, right), this.#note, this.#live);
+    this.#timer = window.setInterval(() => this.update(), 1000);
+    this.update();
+  }
+
+  destroy(): void {
+    clearInterval(this.#timer);
+  }
+
+  update(): void {
+    const header = this.session.header;
+    this.root.hidden = header === null;
+    if (header === null) return;
+    const now = (Date.now() - this.session.skew) / 1000;
+    const outcome = statusText(header);
+    this.#status.dataset.status = header.status;
+    setText(this.#status, outcome);
+    setText(this.#process, visibleText(header.process));
+    setText(this.#where, `in ${visibleText(header.sandbox)}`);
+    const command = visibleText(header.command.replace(/\s*\n\s*/g, " ⏎ "));
+    setText(this.#command, command.slice(0, 500));
+    this.#command.title = visibleText(header.command.slice(0, 2000).replaceAll("\n", " ⏎ "));
+    setText(this.#facts, facts(header, now, this.#rate.at(now, header)).join(" · "));
+    setText(this.#integrity, INTEGRITY[header.integrity] ?? header.integrity);
+    this.#integrity.dataset.integrity = header.integrity;
+    this.#integrity.title = INTEGRITY_HELP[header.integrity] ?? "";
+    this.#action(header);
+    this.#notes(header);
+    this.#announce(`${header.process}: ${outcome}`);
+  }
+
+  #action(header: Header): void {
+    const running = header.status === "running" && !header.final;
+    this.#act.hidden = !running;
+    if (!running) return;
+    this.#verb = this.session.stopSent ? "kill" : "stop";
+    const label = this.#verb === "stop" ? "Stop the process" : "Kill the process at once";
+    setText(this.#act, this.#verb === "stop" ? "Stop" : "Kill");
+    this.#act.classList.toggle("bxl-kill", this.#verb === "kill");
+    this.#act.title = label;
+    this.#act.setAttribute("aria-label", label);
+  }
+
+  #notes(header: Header): void {
+    const notes = [header.message ?? "", this.session.trouble];
+    if (header.local) notes.push("runs on this machine as you, without isolation");
+    const text = notes.filter(Boolean).map(visibleText).join(" · ");
+    setText(this.#note, text);
+    this.#note.hidden = text === "";
+  }
+
+  /** Tell a screen reader of changes of state, and of nothing else. */
+  #announce(text: string): void {
+    if (text === this.#announced) return;
+    this.#announced = text;
+    this.#live.textContent = visibleText(text);
+  }
+}
+
+export function statusText(header: Header): string {
+  if (header.exit_code === null || header.status === "running") return header.status;
+  if (header.status === "completed" && header.exit_code === 0) return "completed";
+  return `${header.status} · exit code ${header.exit_code}`;
+}
+
+export function facts(header: Header, now: number, rate: number): string[] {
+  const parts: string[] = [];
+  if (header.started !== null) parts.push(duration((header.ended ?? now) - header.started));
+  parts.push(`${header.lines.toLocaleString("en")} ${header.lines === 1 ? "line" : "lines"}`);
+  parts.push(size(header.bytes));
+  if (header.status === "running" && rate > 0) parts.push(`${size(rate)}/s`);
+  return parts;
+}
+
+export function duration(seconds: number): string {
+  const s = Math.max(0, seconds);
+  if (s < 10) return `${s.toFixed(1)} s`;
+  if (s < 60) return `${Math.floor(s)} s`;
+  const minutes = Math.floor(s / 60);
+  if (minutes < 60) return `${minutes} min ${Math.floor(s % 60)} s`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+export function size(bytes: number): string {
+  if (bytes < 1000) return `${Math.round(bytes)} B`;
+  if (bytes < 999_500) return `${(bytes / 1e3).toPrecision(3)} kB`;
+  if (bytes < 999_500_000) return `${(bytes / 1e6).toPrecision(3)} MB`;
+  return `${(bytes / 1e9).toPrecision(3)} GB`;
+}
+
+const WINDOW = 3; // seconds
+
+/** Bytes a second over the last few seconds. */
+export class Rate {
+  #samples: [number, number][] = [];
+
+  at(now: number, header: { bytes: number }): number {
+    this.#samples.push([now, header.bytes]);
+    while (this.#samples.length > 2 && this.#samples[1][0] <= now - WINDOW) this.#samples.shift();
+    const [then, bytes] = this.#samples[0];
+    return now - then >= 0.5 ? (header.bytes - bytes) / (now - then) : 0;
+  }
+}

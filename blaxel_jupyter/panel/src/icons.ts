@@ -1,0 +1,25 @@
+// Draw the panel's few icons, 16 by 16, as strokes in the text's colour.
+
+const PATHS = {
+  up: "M4 10l4-4 4 4",
+  down: "M4 6l4 4 4-4",
+  wrap: "M2 4h12M2 8h9.5a2 2 0 0 1 0 4H8m2-2l-2 2 2 2M2 12h3",
+  copy: "M5.5 5.5h8v8h-8zM3 10.5h-.5v-8h8V3",
+  download: "M8 2v8M4.5 7L8 10.5 11.5 7M2.5 13.5h11",
+  search: "M7 2.5a4.5 4.5 0 1 0 0 9 4.5 4.5 0 0 0 0-9M10.5 10.5L14 14",
+} as const;
+
+export type Icon = keyof typeof PATHS;
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export function icon(name: Icon): SVGSVGElement {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", "0 0 16 16");
+  svg.setAttribute("class", "bxl-icon");
+  svg.setAttribute("aria-hidden", "true");
+  const path = document.createElementNS(SVG, "path");
+  path.setAttribute("d", PATHS[name]);
+  svg.append(path);
+  return svg;
+}

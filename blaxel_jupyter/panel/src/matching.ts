@@ -1,0 +1,70 @@
+// Find lines that match, inside the search worker: decode a block, collapse, sanitise, test each line.
+// It shares no state with the page, so a regular expression that never ends costs a worker, not the tab.
+
+import { visibleText } from "./ansi";
+import { lastState, SHOWN_BYTES } from "./store";
+
+export interface Query {
+  text: string;
+  regex: boolean;
+  caseSensitive: boolean;
+}
+
+export type Request =
+  | { kind: "scan"; query: Query; text: Uint8Array; n: number }
+  | { kind: "highlight"; query: Query; lines: string[] };
+
+export type Reply =
+  | { kind: "scan"; rows: Uint32Array }
+  | { kind: "highlight"; ranges: number[][] }
+  | { kind: "error"; message: string };
+
+const MAX_RANGES = 100; // highlights of one line
+
+export function answer(request: Request): Reply {
+  let pattern: RegExp;
+  try {
+    pattern = compiled(request.query);
+  } catch (error) {
+    return { kind: "error", message: (error as SyntaxError).message };
+  }
+  if (request.kind === "scan") {
+    return { kind: "scan", rows: scan(pattern, request.text, request.n) };
+  }
+  return { kind: "highlight", ranges: request.lines.map((line) => ranges(pattern, line)) };
+}
+
+export function compiled(query: Query): RegExp {
+  const source = query.regex ? query.text : query.text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
+  return new RegExp(source, query.caseSensitive ? "gu" : "giu");
+}
+
+/** Positions, from 0, of the lines of a block that match as they are shown. */
+export function scan(pattern: RegExp, block: Uint8Array, n: number): Uint32Array {
+  const decoder = new TextDecoder();
+  const found = new Uint32Array(n);
+  let count = 0;
+  let at = 0;
+  for (let row = 0; row < n; row++) {
+    const newline = block.indexOf(10, at);
+    const end = newline === -1 ? block.length : newline;
+    const state = lastState(block.subarray(at, end));
+    const line = decoder.decode(state.length > SHOWN_BYTES ? state.subarray(0, SHOWN_BYTES) : state);
+    pattern.lastIndex = 0;
+    if (pattern.test(visibleText(line))) found[count++] = row;
+    at = end + 1;
+  }
+  return found.slice(0, count);
+}
+
+/** [start, end, start, end, …] of the matches in one shown line. */
+export function ranges(pattern: RegExp, line: string): number[] {
+  const found: number[] = [];
+  pattern.lastIndex = 0;
+  for (let match = pattern.exec(line); match; match = pattern.exec(line)) {
+    if (match[0] === "") pattern.lastIndex += 1;
+    else found.push(match.index, match.index + match[0].length);
+    if (found.length >= MAX_RANGES * 2 || pattern.lastIndex > line.length) break;
+  }
+  return found;
+}

@@ -1,0 +1,132 @@
+// Fill one row element: a gutter mark for the stream, the coloured text, the marks of a search.
+// Everything is made with text nodes and fixed classes.
+
+import { type Colour, palette, type Span, type Style, spans } from "./ansi";
+import { element } from "./dom";
+import { size } from "./header";
+import { GAP, KIND, type LineStore, NOTICE, STDERR, STREAM } from "./store";
+
+const SHOWN_CHARACTERS = 4000;
+
+/** The row's text as it is shown: what search, marks and copy work on. */
+export function rowSpans(store: LineStore, row: number): { spans: Span[]; cut: string } {
+  const kind = store.flags(row) & KIND;
+  if (kind === GAP) {
+    const bytes = store.missing(row);
+    const what = bytes === undefined ? "output" : `${bytes.toLocaleString("en")} bytes`;
+    const why = spans(store.shown(row).text);
+    const text = `${what} missing here${why.length > 0 ? ": " : ""}`;
+    return { spans: [{ text, style: {} }, ...why], cut: "" };
+  }
+  const shown = store.shown(row);
+  const all = spans(shown.text);
+  let left = SHOWN_CHARACTERS;
+  let cut = 0;
+  const kept: Span[] = [];
+  for (const span of all) {
+    if (left > 0) kept.push({ text: span.text.slice(0, left), style: span.style });
+    cut += Math.max(0, span.text.length - left);
+    left = Math.max(0, left - span.text.length);
+  }
+  if (shown.cut > 0) return { spans: kept, cut: `… ${size(shown.cut + cut)} more` };
+  return { spans: kept, cut: cut > 0 ? `… ${cut.toLocaleString("en")} more characters` : "" };
+}
+
+export function rowText(store: LineStore, row: number): string {
+  return rowSpans(store, row)
+    .spans.map((span) => span.text)
+    .join("");
+}
+
+export function fillRow(
+  node: HTMLElement,
+  store: LineStore,
+  row: number,
+  marks: number[] | undefined,
+  current: boolean,
+): void {
+  const flags = store.flags(row);
+  const kind = flags & KIND;
+  node.className = "bxl-row";
+  if (kind === GAP) node.classList.add("bxl-gap-row");
+  else if (kind === NOTICE) node.classList.add("bxl-notice-row");
+  else if ((flags & STREAM) === STDERR) node.classList.add("bxl-stderr");
+  if (current) node.classList.add("bxl-current");
+  const gutter = element("span", "bxl-gutter");
+  gutter.title = rowTitle(store, row);
+  const said = kind === GAP ? "gap: " : kind === NOTICE ? "notice: " : "stderr: ";
+  if (kind !== 0 || (flags & STREAM) === STDERR) gutter.append(element("span", "bxl-hidden", said));
+  const text = element("span", "bxl-text");
+  const { spans: pieces, cut } = rowSpans(store, row);
+  appendMarked(text, pieces, marks ?? []);
+  if (cut) text.append(element("span", "bxl-cut", cut));
+  node.append(gutter, text);
+}
+
+function rowTitle(store: LineStore, row: number): string {
+  const stream = ["", "stdout", "stderr", "system"][store.flags(row) & STREAM];
+  const received = store.received(row);
+  const time = Number.isNaN(received) ? "" : new Date(received).toLocaleTimeString();
+  return [`row ${(row + 1).toLocaleString("en")}`, stream, time].filter(Boolean).join(" · ");
+}
+
+/** Append spans, split where a search mark begins or ends. */
+function appendMarked(parent: HTMLElement, pieces: Span[], marks: number[]): void {
+  let at = 0;
+  for (const { text, style } of pieces) {
+    const end = at + text.length;
+    let from = at;
+    for (let i = 0; i < marks.length; i += 2) {
+      const start = Math.max(marks[i], from);
+      const stop = Math.min(marks[i + 1], end);
+      if (stop <= start) continue;
+      append(parent, text.slice(from - at, start - at), style, false);
+      append(parent, text.slice(start - at, stop - at), style, true);
+      from = stop;
+    }
+    append(parent, text.slice(from - at), style, false);
+    at = end;
+  }
+}
+
+function append(parent: HTMLElement, text: string, style: Style, marked: boolean): void {
+  if (text === "") return;
+  if (marked) {
+    const mark = element("mark", "bxl-mark");
+    append(mark, text, style, false);
+    parent.append(mark);
+    return;
+  }
+  const classes = styleClasses(style);
+  if (classes.length === 0 && typeof style.fg !== "object" && typeof style.bg !== "object") {
+    if (style.fg === undefined && style.bg === undefined) {
+      parent.append(text);
+      return;
+    }
+  }
+  const span = element("span", classes.join(" "), text);
+  const [fg, bg] = style.inverse ? [style.bg, style.fg] : [style.fg, style.bg];
+  if (isExtended(fg)) span.style.color = rgb(fg);
+  if (isExtended(bg)) span.style.backgroundColor = rgb(bg);
+  parent.append(span);
+}
+
+function styleClasses(style: Style): string[] {
+  const classes: string[] = [];
+  for (const name of ["bold", "dim", "italic", "underline", "strike", "inverse"] as const) {
+    if (style[name]) classes.push(`bxl-${name}`);
+  }
+  const [fg, bg] = style.inverse ? [style.bg, style.fg] : [style.fg, style.bg];
+  if (typeof fg === "number" && fg < 16) classes.push(`bxl-fg${fg}`);
+  if (typeof bg === "number" && bg < 16) classes.push(`bxl-bg${bg}`);
+  return classes;
+}
+
+function isExtended(colour: Colour | undefined): colour is Colour {
+  return typeof colour === "object" || (typeof colour === "number" && colour >= 16);
+}
+
+function rgb(colour: Colour): string {
+  const [r, g, b] = typeof colour === "number" ? palette(colour) : colour;
+  return `rgb(${r}, ${g}, ${b})`;
+}

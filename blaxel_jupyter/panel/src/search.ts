@@ -1,0 +1,140 @@
+// Search the store block by block in a worker, so that the page never waits: matches are counted as they
+// come, new rows are searched as they arrive, and an expression that takes too long is given up.
+
+import type { Query, Reply, Request } from "./matching";
+import type { LineStore } from "./store";
+
+const LIMIT_MS = 2000; // for one block of at most 2 MiB, which takes about 30 ms
+const HIGHLIGHT_CACHE = 500;
+
+export class Search {
+  query: Query | null = null;
+  /** Why the search ended early, for the user; empty while all is well. */
+  error = "";
+  /** Rows searched so far. */
+  scanned = 0;
+  count = 0;
+  #rows = new Uint32Array(1024);
+  #highlights = new Map<number, number[]>();
+  #asked = new Set<number>();
+  #worker: Worker | null = null;
+  #busy = false;
+  #timer = 0;
+
+  constructor(
+    private readonly store: LineStore,
+    private readonly changed: () => void,
+    private readonly start: () => Worker,
+  ) {}
+
+  /** Begin a new search; an empty text ends it. */
+  set(query: Query): void {
+    this.stop();
+    this.query = query.text === "" ? null : query;
+    this.error = "";
+    this.scanned = 0;
+    this.count = 0;
+    this.#highlights.clear();
+    this.update();
+    this.changed();
+  }
+
+  /** Go on with the rows that have arrived since. */
+  update(): void {
+    if (!this.query || this.error || this.#busy || this.scanned >= this.store.length) return;
+    const from = this.scanned;
+    const { n, text } = this.store.block(from);
+    // A copy: posting a view would clone the whole message it points into.
+    this.#ask({ kind: "scan", query: this.query, text: text.slice(), n }, (reply) => {
+      if (reply.kind === "scan") this.#add(from, reply.rows);
+      this.scanned = from + n;
+      this.update();
+    });
+  }
+
+  /** The position (from 0) among the matches of the first one at `row` or after it. */
+  position(row: number): number {
+    let low = 0;
+    let high = this.count;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#rows[middle] < row) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** The row of a match; positions wrap around. */
+  row(position: number): number {
+    return this.#rows[(position + this.count) % this.count];
+  }
+
+  matches(row: number): boolean {
+    const i = this.position(row);
+    return i < this.count && this.#rows[i] === row;
+  }
+
+  /** Ranges to mark in a shown row, or undefined until the worker has answered. */
+  ranges(row: number): number[] | undefined {
+    return this.#highlights.get(row);
+  }
+
+  /** Ask for the ranges of rows that are on screen and match. */
+  highlight(rows: number[], textOf: (row: number) => string): void {
+    if (!this.query || this.error || this.#busy) return;
+    const wanted = rows.filter((row) => !this.#highlights.has(row) && !this.#asked.has(row));
+    if (wanted.length === 0) return;
+    if (this.#highlights.size > HIGHLIGHT_CACHE) this.#highlights.clear();
+    for (const row of wanted) this.#asked.add(row);
+    const lines = wanted.map(textOf);
+    this.#ask({ kind: "highlight", query: this.query, lines }, (reply) => {
+      this.#asked.clear();
+      if (reply.kind !== "highlight") return;
+      wanted.forEach((row, i) => {
+        this.#highlights.set(row, reply.ranges[i]);
+      });
+      this.update();
+    });
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#worker?.terminate();
+    this.#worker = null;
+    this.#busy = false;
+    this.#asked.clear();
+  }
+
+  #ask(request: Request, done: (reply: Reply) => void): void {
+    this.#busy = true;
+    this.#worker ??= this.start();
+    this.#timer = window.setTimeout(() => {
+      this.#fail("search given up: the expression takes too long");
+    }, LIMIT_MS);
+    this.#worker.onerror = () => this.#fail("search is not available here");
+    this.#worker.onmessage = (event: MessageEvent<Reply>) => {
+      clearTimeout(this.#timer);
+      this.#busy = false;
+      if (event.data.kind === "error") this.error = event.data.message;
+      else done(event.data);
+      this.changed();
+    };
+    this.#worker.postMessage(request);
+  }
+
+  #fail(message: string): void {
+    this.stop();
+    this.error = message;
+    this.changed();
+  }
+
+  #add(from: number, rows: Uint32Array): void {
+    if (this.count + rows.length > this.#rows.length) {
+      const larger = new Uint32Array(Math.max(this.#rows.length * 2, this.count + rows.length));
+      larger.set(this.#rows.subarray(0, this.count));
+      this.#rows = larger;
+    }
+    for (let i = 0; i < rows.length; i++) this.#rows[this.count + i] = from + rows[i];
+    this.count += rows.length;
+  }
+}

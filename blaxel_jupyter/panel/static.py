@@ -1,0 +1,267 @@
+"""Make what a saved notebook keeps of a run: escaped, bounded HTML and plain text.
+
+It needs no script, no kernel and no style sheet to be read; nothing in it but text comes from the
+log.
+Pure: imports only the escape reader and Python's own escaping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import Any, Literal, NamedTuple, Protocol
+
+from blaxel_jupyter.panel.escapes import (
+    PLAIN,
+    Span,
+    Style,
+    basic,
+    is_plain,
+    last_state,
+    sgr_codes,
+    spans,
+    visible_text,
+)
+
+Save = Literal["tail", "all", "none"]
+
+MAX_CHARACTERS = 4000
+"""Characters of a line that are shown; the rest is counted."""
+
+MAX_COMMAND = 200
+"""Characters of the command in the header line."""
+
+
+class _Columns(Protocol):
+    def __len__(self) -> int: ...
+    def column(self, name: str) -> Sequence[Any]: ...
+
+
+class Run(Protocol):
+    """What the panel reads of a run: its table of lines and a dict of facts (see ``LogPanel``)."""
+
+    @property
+    def logs(self) -> _Columns:
+        """Append-only columns, one row an entry."""
+
+    def header(self) -> dict[str, Any]:
+        """Return how the run stands now."""
+
+
+class _Row(NamedTuple):
+    kind: str
+    stream: str | None
+    spans: list[Span]
+    cut: int
+
+
+def html(run: Run, *, save: Save = "tail", tail: int = 200) -> str:
+    """Return the run as HTML that stands alone.
+
+    Only ``div``, ``pre``, ``span`` and one fixed ``style`` are used, with fixed classes; all text
+    is escaped. Readable without the style, too.
+
+    Args:
+        run: The run.
+        save: ``tail`` keeps the last ``tail`` rows and says how many there were, ``all`` keeps all,
+            ``none`` the header only.
+        tail: Rows kept by ``save="tail"``.
+    """
+    n = len(run.logs)
+    first = _first(n, save, tail)
+    parts = ["<style>", _STYLE, '</style><div class="bxs">']
+    parts.append(f'<div class="bxs-head">{escape(_summary(run.header()))}</div>')
+    if note := _note(n, first):
+        parts.append(f'<div class="bxs-note">{escape(note)}</div>')
+    if first < n:
+        lines = (_html_row(row) for row in _rows(run, first, n))
+        # The line feed after <pre> belongs to the tag: without it a first empty line would vanish.
+        parts.extend(['<pre class="bxs-log">\n', "\n".join(lines), "</pre>"])
+    return "".join([*parts, "</div>"])
+
+
+def text(run: Run, *, save: Save = "tail", tail: int = 200) -> str:
+    """Return the run as plain text without any escape; arguments as for ``html``."""
+    n = len(run.logs)
+    first = _first(n, save, tail)
+    lines = [_summary(run.header())]
+    if note := _note(n, first):
+        lines.append(note)
+    lines.extend(_text_row(row) for row in _rows(run, first, n))
+    return "\n".join(lines)
+
+
+def plain(line: str, colour: bool = False) -> str:
+    """Make one line safe to print in a terminal.
+
+    Carriage returns leave their last state, escapes are removed, invisible characters become marks.
+
+    Args:
+        line: One line without its line feed; a line feed inside becomes a mark.
+        colour: Keep colours and bold as SGR, reset at the end of the line.
+    """
+    if is_plain(line):
+        return line
+    line = last_state(line)
+    if not colour:
+        return visible_text(line)
+    pieces = spans(line)
+    if all(span.style == PLAIN for span in pieces):
+        return "".join(span.text for span in pieces)
+    return "".join(f"{sgr_codes(span.style)}{span.text}" for span in pieces) + "\x1b[0m"
+
+
+def gap_text(missing: int | None) -> str:
+    """Return what stands where output is known to be lost; ``missing`` in bytes or None."""
+    return f"gap: {'output' if missing is None else f'{missing:,} bytes'} missing"
+
+
+def _first(n: int, save: Save, tail: int) -> int:
+    if save == "all":
+        return 0
+    return max(0, n - tail) if save == "tail" else n
+
+
+def _note(n: int, first: int) -> str:
+    kept = n - first
+    if first == 0:
+        return ""
+    return f"the last {kept:,} of {n:,} lines" if kept else f"{n:,} lines, not saved"
+
+
+def _summary(header: dict[str, Any]) -> str:
+    command = visible_text(" ⏎ ".join(str(header["command"]).split("\n")))
+    if len(command) > MAX_COMMAND:
+        command = f"{command[:MAX_COMMAND]}… {len(command) - MAX_COMMAND:,} more characters"
+    status = str(header["status"])
+    if header["exit_code"] is not None:
+        status += f", exit code {header['exit_code']}"
+    parts = [
+        f"{visible_text(str(header['process']))} in {visible_text(str(header['sandbox']))}",
+        status,
+        *_elapsed(header["started"], header["ended"]),
+        f"{header['lines']:,} line{'' if header['lines'] == 1 else 's'}",
+        f"{header['bytes']:,} bytes",
+    ]
+    if header["integrity"] != "following":
+        parts.append(str(header["integrity"]))
+    if header["message"]:
+        parts.append(visible_text(str(header["message"])))
+    return " · ".join(parts) + (f"\n$ {command}" if command else "")
+
+
+def _elapsed(started: float | None, ended: float | None) -> list[str]:
+    if started is None or ended is None:
+        return []
+    seconds = max(0.0, ended - started)
+    if seconds < 60:
+        return [f"{seconds:.1f} s"]
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return [f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"]
+
+
+def _rows(run: Run, first: int, n: int) -> Iterator[_Row]:
+    logs = run.logs
+    names = ("kind", "stream", "text", "missing_bytes")
+    columns = [logs.column(name)[first:n] for name in names]
+    for kind, stream, content, missing in zip(*columns, strict=True):
+        shown = last_state(content or "")
+        if kind == "gap":
+            reason = f" ({shown})" if shown else ""
+            shown = f"-- {gap_text(missing)}{reason} --"
+        elif kind == "notice":
+            shown = f"-- {shown} --"
+        yield _Row(kind, stream, *_bounded(shown))
+
+
+def _bounded(line: str) -> tuple[list[Span], int]:
+    # Style sequences are short: this much input holds what is shown; a 10 MB line costs no more.
+    whole = line[: MAX_CHARACTERS * 8]
+    left, cut, kept = MAX_CHARACTERS, len(line) - len(whole), []
+    for piece, style in spans(whole):
+        if left:
+            kept.append(Span(piece[:left], style))
+        cut += max(0, len(piece) - left)
+        left = max(0, left - len(piece))
+    return kept, cut
+
+
+def _text_row(row: _Row) -> str:
+    return "".join(span.text for span in row.spans) + _more(row.cut)
+
+
+def _html_row(row: _Row) -> str:
+    content = "".join(_html_span(span) for span in row.spans)
+    if row.cut:
+        content += f'<span class="bxs-note">{_more(row.cut)}</span>'
+    if row.kind != "line":
+        return f'<span class="bxs-{"gap" if row.kind == "gap" else "notice"}">{content}</span>'
+    return f'<span class="bxs-err">{content}</span>' if row.stream == "stderr" else content
+
+
+def _more(cut: int) -> str:
+    return f"… {cut:,} more characters" if cut else ""
+
+
+def _html_span(span: Span) -> str:
+    content = escape(span.text)
+    classes = _classes(span.style)
+    return f'<span class="{classes}">{content}</span>' if classes else content
+
+
+def _classes(style: Style) -> str:
+    fg, bg = (style.bg, style.fg) if style.inverse else (style.fg, style.bg)
+    names = [
+        name
+        for name in ("bold", "dim", "italic", "underline", "strike", "inverse")
+        if getattr(style, name)
+    ]
+    classes = [f"bxs-{name}" for name in names]
+    if fg is not None:
+        classes.append(f"bxs-f{basic(fg)}")
+    if bg is not None:
+        classes.append(f"bxs-b{basic(bg)}")
+    return " ".join(classes)
+
+
+_LIGHT = (
+    "3e424d b3261e 00722f 8a6100 1264b8 9a2f8c 11707a 6b6b6b "
+    "5c616d d0342c 0a8a40 a37200 1f7bd8 b33fa4 188590 8a8a8a"
+)
+_DARK = (
+    "8a8f9a ff7b72 56c77a d8b04a 6cb0ff e08fd5 60c6c8 c9c9c9 "
+    "a0a6b2 ffa198 7ee2a0 f0cf72 a0cdff f0b6e8 97e3e5 ffffff"
+)
+
+
+def _style() -> str:
+    rules = [
+        ".bxs{border:1px solid var(--jp-border-color2,#9996);border-radius:3px;margin:2px 0;"
+        "color:var(--jp-content-font-color1,inherit)}",
+        ".bxs-head{padding:5px 10px;white-space:pre-wrap;overflow-wrap:anywhere;"
+        "font:13px/1.4 var(--jp-ui-font-family,system-ui,sans-serif)}",
+        ".bxs-note{padding:0 10px 4px;opacity:.75;font-style:italic}",
+        ".bxs pre.bxs-log{margin:0;padding:6px 10px;max-height:430px;overflow:auto;background:none;"
+        "border:0;border-top:1px solid var(--jp-border-color2,#9996);"
+        "font:13px/1.4 var(--jp-code-font-family,ui-monospace,monospace);"
+        "color:inherit;white-space:pre}",
+        ".bxs .bxs-err{box-shadow:-7px 0 0 -4px var(--bxs1)}",
+        ".bxs .bxs-gap{color:var(--bxs1);font-weight:600}",
+        ".bxs .bxs-notice{font-style:italic;opacity:.75}",
+        ".bxs .bxs-bold{font-weight:700}.bxs .bxs-dim{opacity:.7}",
+        ".bxs .bxs-italic{font-style:italic}.bxs .bxs-underline{text-decoration:underline}",
+        ".bxs .bxs-strike{text-decoration:line-through}",
+        ".bxs .bxs-inverse{outline:1px solid}",
+    ]
+    for selector, colours in ((".bxs", _LIGHT), ("[data-jp-theme-light=false] .bxs", _DARK)):
+        rules.append(
+            selector + "{" + ";".join(f"--bxs{i}:#{c}" for i, c in enumerate(colours.split())) + "}"
+        )
+    for i in range(16):
+        rules.append(f".bxs .bxs-f{i}{{color:var(--bxs{i})}}")
+        rules.append(f".bxs .bxs-b{i}{{background:var(--bxs{i});color:#fff}}")
+    return "".join(rules)
+
+
+_STYLE = _style()
