@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     )
     from blaxel_jupyter.panel import LogPanel
     from blaxel_jupyter.process import LogEntry, Process
-    from blaxel_jupyter.run import SandboxRun
+    from blaxel_jupyter.runs import SandboxRun
     from blaxel_jupyter.table import Table
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "SandboxClient": "client",
-    "SandboxRun": "run",
+    "SandboxRun": "runs",
     "LogPanel": "panel",
     "LogEntry": "process",
     "Process": "process",

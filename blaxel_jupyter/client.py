@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from urllib.parse import quote
 
 from blaxel_jupyter.errors import (
@@ -23,10 +23,10 @@ from blaxel_jupyter.errors import (
     StatusError,
     TransportError,
 )
-from blaxel_jupyter.follow import FILES, Block, End, Follow, Reads
-from blaxel_jupyter.ledger import Ledger
-from blaxel_jupyter.process import LOG_DIR, LogEntry, Process, name_problem
-from blaxel_jupyter.run import Controls, SandboxRun
+from blaxel_jupyter.follow import FILES, Batch, Block, End, Follow, Reads
+from blaxel_jupyter.ledger import Ledger, Rows
+from blaxel_jupyter.process import LOG_DIR, LogEntry, Process, Stream, name_problem
+from blaxel_jupyter.runs import Controls, SandboxRun
 from blaxel_jupyter.target import Target, resolve, target_name
 from blaxel_jupyter.transport import Answer, AsyncTransport, Http, read_json, retried
 
@@ -174,13 +174,18 @@ class SandboxClient:
         run = self._run(process, fresh=True, timeout=timeout)
         callbacks = _Callbacks(on_log, on_stdout, on_stderr)
         if callbacks.any:
+            run.claim()
             self._spawn(self._feed(run, callbacks))
         if wait:
             await run
         return run
 
-    async def attach(self, identifier: str) -> SandboxRun:
+    async def attach(self, identifier: str, *, streams: Sequence[Stream] = FILES) -> SandboxRun:
         """Return a run for a process that is there already; ``await`` it to read and follow.
+
+        Args:
+            identifier: name or pid.
+            streams: what to read of it.
 
         Raises:
             NotFoundError: there is no such process.
@@ -195,7 +200,7 @@ class SandboxClient:
                 method="GET",
                 url="",
             )
-        return self._run(process, fresh=False)
+        return self._run(process, fresh=False, streams=streams)
 
     @asynccontextmanager
     async def follow(self, identifier: str) -> AsyncIterator[AsyncIterator[LogEntry]]:
@@ -292,17 +297,24 @@ class SandboxClient:
         """
         if stream not in {*FILES, "all"}:
             raise ValueError(f"stream is 'stdout', 'stderr' or 'all', not {stream!r}.")
-        run = await self.attach(identifier)
-        reads = self._reads(run.process, READ_PATIENCE, None)
-        wanted = FILES if stream == "all" else (stream,)
-        if await reads.raw("stdout", 0, 1) is None:
-            answer = await reads.logs()
-            return "".join(answer[name] for name in wanted)
-        follow = Follow(reads, run.process, run.ledgers)
-        for name in wanted:
-            async for _ in follow.read(name):
-                pass
+        wanted = FILES if stream == "all" else (cast("Stream", stream),)
+        run = await self.attach(identifier, streams=wanted)
+        await self.read_so_far(run)
         return "".join(_with_mark(run.ledgers[name]) for name in wanted)
+
+    async def read_so_far(self, run: SandboxRun, *, tail: int | None = None) -> None:
+        """Record in a run what its process wrote so far; a follow goes on from there.
+
+        Args:
+            tail: rows of each stream that come into the table at most; ``stdout`` and ``stderr`` of the
+                run hold everything all the same.
+        """
+        follow = Follow(self._reads(run.process, READ_PATIENCE, None), run.process, run.ledgers)
+        batches = [batch async for batch in follow.so_far()]
+        if tail is not None:
+            batches = [_last_rows(batches, stream, tail) for stream in run.ledgers]
+        for batch in batches:
+            run.record(batch)
 
     def stream_logs(
         self,
@@ -336,7 +348,14 @@ class SandboxClient:
 
     # How a run is filled --------------------------------------------------------------------------------
 
-    def _run(self, process: Process, *, fresh: bool, timeout: float | None = None) -> SandboxRun:
+    def _run(
+        self,
+        process: Process,
+        *,
+        fresh: bool,
+        timeout: float | None = None,
+        streams: Sequence[Stream] = FILES,
+    ) -> SandboxRun:
         run = SandboxRun(
             process,
             Controls(self._finish, self.stop, self.kill),
@@ -344,11 +363,14 @@ class SandboxClient:
             local=self.is_local,
             fresh=fresh,
             timeout=timeout,
+            streams=streams,
         )
-        self._runs[process.name] = run
+        if fresh:
+            self._runs[process.name] = run
         return run
 
     async def _finish(self, run: SandboxRun) -> None:
+        run.claim()
         async with aclosing(self._recorded(run)) as batches:
             async for _ in batches:
                 pass
@@ -366,9 +388,10 @@ class SandboxClient:
                     await callbacks(entry)
         return run
 
-    async def _recorded(self, run: SandboxRun) -> AsyncIterator[tuple[Any, int]]:
+    async def _recorded(self, run: SandboxRun) -> AsyncIterator[tuple[Batch, int]]:
         """Follow, record in the run, and pass on each batch with its first ``seq``."""
-        run.claim()
+        if not run.busy:
+            run.claim()
         error: BaseException | None = None
         reads = self._reads(run.process, FOLLOW_PATIENCE, run)
         follow = Follow(reads, run.process, run.ledgers, fresh=run.fresh, seq=len(run.logs))
@@ -615,6 +638,17 @@ def _block(answer: Answer, offset: int) -> Block | None:
     if int(start) != offset or int(end) - int(start) + 1 != len(answer.body):
         raise TransportError("A block of a log file came damaged.", url="")
     return Block(offset, answer.body, int(total))
+
+
+def _last_rows(batches: list[Batch], stream: Stream, tail: int) -> Batch:
+    """Keep the last rows of one stream; gaps count as rows."""
+    kept: list[Rows] = []
+    for rows in reversed([rows for batch in batches for rows in batch.rows if rows.stream == stream]):
+        if tail <= 0:
+            break
+        kept.insert(0, Rows(stream, rows.texts[-tail:], rows.kind, rows.missing_bytes))
+        tail -= len(rows.texts)
+    return Batch(kept, "backfill")
 
 
 def _with_mark(ledger: Ledger) -> str:

@@ -17,10 +17,10 @@ import msgspec
 
 from blaxel_jupyter.errors import FollowError, NotFoundError, StatusError, TransportError
 from blaxel_jupyter.ledger import HOLE, SMALLEST_SHARE, Ledger, Rows
-from blaxel_jupyter.process import Origin, Process, TextDecoder
+from blaxel_jupyter.process import Origin, Process, Stream, TextDecoder
 from blaxel_jupyter.wire import LineSplitter
 
-FILES = ("stdout", "stderr")
+FILES: tuple[Stream, ...] = ("stdout", "stderr")
 
 BLOCK = 4 << 20
 """Bytes asked for at first; halved when a block takes over 2 s or breaks, doubled when under 0.3 s.
@@ -33,6 +33,10 @@ DENSE = 0.025
 
 FLOOD = 300
 """Events a second at which the watch costs more than polling (protocol 4.9: 6 MB in one flood)."""
+
+
+QUICKEST, SLOWEST = 0.02, 1.25
+"""Seconds between two looks whether the process lives: a twentieth of the time it has run, within these."""
 
 
 class Block(msgspec.Struct, frozen=True, gc=False):
@@ -73,7 +77,8 @@ class Follow:
     Args:
         reads: the calls to the server.
         process: the process's facts at the start.
-        ledgers: where the bytes go, by stream; a ledger that has bytes goes on at its offset.
+        ledgers: where the bytes go, for each stream that is wanted; one that has bytes goes on at its
+            offset.
         fresh: the process was started just now, so that what is there already counts as live.
         seq: rows that were delivered before, where a follow goes on.
     """
@@ -99,6 +104,15 @@ class Follow:
         self._limit = BLOCK
         self._delivered = seq
 
+    async def so_far(self) -> AsyncIterator[Batch]:
+        """Yield what is there now, without waiting for more."""
+        if await self._reads.raw("stdout", 0, 1) is None:
+            yield Batch(await self._checked(), "batch")
+            return
+        for stream in self._ledgers:
+            async for batch in self._read(stream):
+                yield batch
+
     async def batches(self) -> AsyncIterator[Batch]:
         """Yield what arrives until the process has ended and everything is delivered.
 
@@ -122,26 +136,27 @@ class Follow:
 
     async def _by_files(self) -> AsyncIterator[Batch]:
         wake = _Wake(self._reads, self._process.name, self._clock)
-        probe_at, delay = self._clock() + 0.02, 0.02
+        began = self._clock()
+        probe_at = began + QUICKEST
         try:
             while True:
                 grown = await wake.wait(probe_at)
                 got = False
                 for stream in FILES:
-                    if stream in grown:
-                        async for batch in self.read(stream):
+                    if stream in grown and stream in self._ledgers:
+                        async for batch in self._read(stream):
                             got = True
                             yield batch
                 wake.report(got)
                 now = self._clock()
-                if got:
-                    probe_at, delay = now + 0.15, 1.0
-                elif now >= probe_at:
+                if not got and now < probe_at:
+                    continue
+                if not got:
                     ended = await self._end.reached()
                     if ended is not None:
                         break
-                    delay = min(delay * 2, 1.0)
-                    probe_at = self._clock() + (min(delay, 0.25) if self._end.near else delay)
+                slowest = 0.25 if self._end.near else SLOWEST
+                probe_at = now + min(max((now - began) / 20, QUICKEST), slowest)
         finally:
             await wake.aclose()
         async for batch in self._last_read(ended):
@@ -149,18 +164,17 @@ class Follow:
 
     async def _last_read(self, ended: Process) -> AsyncIterator[Batch]:
         """Read both files to the size they have now that the process is over, then close the lines."""
-        for stream in FILES:
+        for stream in self._ledgers:
             if not self._end.replaced:
-                async for batch in self.read(stream):
+                async for batch in self._read(stream):
                     yield batch
         rows: list[Rows] = []
-        for stream in FILES:
-            ledger = self._ledgers[stream]
+        for stream, ledger in self._ledgers.items():
             lost = self._end.replaced or stream in self._lost
             rows += ledger.skip(None, ledger.offset) if lost else ledger.close()
         yield Batch(rows, process=ended)
 
-    async def read(self, stream: str) -> AsyncIterator[Batch]:
+    async def _read(self, stream: str) -> AsyncIterator[Batch]:
         """Read a file from the ledger's offset to the size that the first answer tells."""
         ledger = self._ledgers[stream]
         end: int | None = None
@@ -237,8 +251,8 @@ class Follow:
                 if rows:
                     yield Batch(rows, "batch")
         rows = await self._checked()
-        for stream in FILES:
-            rows += self._ledgers[stream].close()
+        for ledger in self._ledgers.values():
+            rows += ledger.close()
         yield Batch(rows, "batch", process=ended)
 
     async def _text(self) -> AsyncIterator[Batch]:
@@ -258,8 +272,8 @@ class Follow:
     def _take(self, pieces: list[tuple[str, bytes]]) -> list[Rows]:
         rows: list[Rows] = []
         for stream, data in pieces:
-            if stream in FILES:
-                ledger = self._ledgers[stream]
+            ledger = self._ledgers.get(stream)
+            if ledger is not None:
                 rows += ledger.commit(ledger.offset, data)
             elif stream == "system":
                 rows.append(Rows("system", [data.strip().decode()], "notice"))
@@ -268,7 +282,7 @@ class Follow:
     async def _checked(self) -> list[Rows]:
         """Compare with the server's log and put right what differs (protocol 4.9)."""
         logs = await self._reads.logs()
-        return [row for stream in FILES for row in self._ledgers[stream].check(logs[stream])]
+        return [row for stream, ledger in self._ledgers.items() for row in ledger.check(logs[stream])]
 
 
 class End:

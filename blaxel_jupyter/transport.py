@@ -42,7 +42,6 @@ _NEVER_SENT = (
     httpx.UnsupportedProtocol,
 )
 _RETRIED = {429, 502, 503, 504}
-_TIMEOUT = httpx.Timeout(30.0, connect=10.0, pool=None)
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 
 
@@ -186,7 +185,7 @@ class Http:
                 auth=auth,
                 headers=headers,
                 json=json,
-                timeout=httpx.Timeout(_TIMEOUT, read=read_timeout),
+                timeout=_timeout(read_timeout),
             )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _unreachable(error, url) from error
@@ -219,7 +218,7 @@ class Http:
         """
         try:
             async with self._pool().stream(
-                "GET", url, auth=auth, headers=headers, timeout=httpx.Timeout(_TIMEOUT, read=silence)
+                "GET", url, auth=auth, headers=headers, timeout=_timeout(silence)
             ) as response:
                 if response.status_code >= 300:
                     body = await response.aread()
@@ -241,7 +240,6 @@ class Http:
             pool = httpx.AsyncClient(
                 transport=self._transport,
                 limits=_LIMITS,
-                timeout=_TIMEOUT,
                 headers={"User-Agent": "blaxel-jupyter", "Blaxel-Version": API_VERSION},
                 trust_env=True,
             )
@@ -361,6 +359,10 @@ def _is_html(body: bytes) -> bool:
 def _short(text: str) -> str:
     words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return words if len(words) <= 300 else words[:300] + "…"
+
+
+def _timeout(read: float | None) -> httpx.Timeout:
+    return httpx.Timeout(connect=10.0, read=read, write=30.0, pool=None)
 
 
 def _seconds(value: str | None) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from typing import Any, Literal
 from blaxel_jupyter import bridge
 from blaxel_jupyter.follow import FILES, Batch
 from blaxel_jupyter.ledger import Ledger
-from blaxel_jupyter.process import LogEntry, Process
+from blaxel_jupyter.process import LogEntry, Process, Stream
 from blaxel_jupyter.table import LOGS, Table
 
 Integrity = Literal["following", "complete", "repaired", "gap"]
@@ -49,6 +49,7 @@ class SandboxRun:
         local: bool = False,
         fresh: bool = False,
         timeout: float | None = None,
+        streams: Sequence[Stream] = FILES,
     ) -> None:
         self.process = process
         self.sandbox = sandbox
@@ -57,7 +58,7 @@ class SandboxRun:
         self.timeout = timeout
         self.timed_out = False
         self.message: str | None = None
-        self.ledgers = {stream: Ledger(stream) for stream in FILES}
+        self.ledgers = {stream: Ledger(stream) for stream in streams}
         self.logs = Table(LOGS, constants={"sandbox": sandbox, "process": process.name})
         self.started = datetime.now(UTC) if fresh else None
         self.ended: datetime | None = None
@@ -91,12 +92,12 @@ class SandboxRun:
     @property
     def stdout_bytes(self) -> bytes:
         """Exactly what the process wrote to stdout so far, without the bytes of gaps."""
-        return self.ledgers["stdout"].data
+        return self.ledgers["stdout"].data if "stdout" in self.ledgers else b""
 
     @property
     def stderr_bytes(self) -> bytes:
         """Exactly what the process wrote to stderr so far, without the bytes of gaps."""
-        return self.ledgers["stderr"].data
+        return self.ledgers["stderr"].data if "stderr" in self.ledgers else b""
 
     @property
     def stdout(self) -> str:
@@ -142,8 +143,6 @@ class SandboxRun:
             TimeoutError: it did not end in time.
             FollowError: the sandbox could not be reached for too long; call again to go on.
         """
-        if self._final:
-            return self
         if self._loop is not None and bridge.in_loop() and self._loop is asyncio.get_running_loop():
             bridge.run(asyncio.wait_for(self.finish(), timeout))
         else:
@@ -164,7 +163,7 @@ class SandboxRun:
 
     async def finish(self) -> SandboxRun:
         """Follow to the end, or wait for the follow that is under way, on whatever loop."""
-        while not self._final:
+        while not self._final or self._following is not None:
             if self._following is None:
                 await self._controls.follow(self)
             else:
