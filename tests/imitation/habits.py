@@ -23,6 +23,8 @@ class Habits:
     """The tailer reads at most this much of each stream in one round."""
     round_pause: float = 0.05
     """The tailer sleeps this long between rounds."""
+    reap_delay: float = 0.005
+    """An ended process is seen as such this much later: ``stopped`` and ``exitCode`` 0 until then."""
     restart_pause: float = 1.0
     """Time between a failure and the automatic restart."""
     cut_after: float | None = None

@@ -64,6 +64,8 @@ class Process:
     exit_code: int = 0
     restart_count: int = 0
     exited: bool = False
+    ingested: bool = False
+    """Whether the tailer has seen any output; until then a POST answers ``"logs":null``."""
     listeners: list[Listener] = field(default_factory=list)
     log_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     done: asyncio.Event = field(default_factory=asyncio.Event)
@@ -89,10 +91,11 @@ class Process:
         return text(_tail(self.stdout, limit)), text(_tail(self.stderr, limit))
 
     def describe(
-        self, limit: int, *, null_logs: bool = False, in_list: bool = False
+        self, limit: int, *, at_start: bool = False, in_list: bool = False
     ) -> dict[str, Any]:
         """Return a ProcessResponse (3.3)."""
-        stdout, stderr = self.tails(limit)
+        unread = at_start and not self.ingested
+        stdout, stderr = ("", "") if unread else self.tails(limit)
         unfinished = None if in_list else ""
         return {
             "pid": self.pid,
@@ -103,7 +106,7 @@ class Process:
             "completedAt": unfinished if self.completed is None else http_date(self.completed),
             "exitCode": self.exit_code,
             "workingDir": self.working_dir,
-            "logs": None if null_logs and not stdout and not stderr else stdout + stderr,
+            "logs": None if unread else stdout + stderr,
             "stdout": stdout,
             "stderr": stderr,
             "restartOnFailure": self.restart_on_failure,
@@ -133,10 +136,16 @@ def _tail(path: Path, limit: int) -> bytes:
     return data
 
 
-def pieces(chunk: bytes) -> Iterator[bytes]:
-    r"""Cut a chunk after each ``\n``; an unfinished rest is a piece, too (4.1)."""
+def marked(stream: str, chunk: bytes) -> Iterator[bytes]:
+    r"""Return what a chunk adds to the combined log, write by write: a marker, then a piece (4.1).
+
+    A piece ends after its ``\n``; an unfinished rest is a piece, too, so the next chunk's marker follows it
+    on the same line.
+    """
+    marker = f"{stream}:".encode()
     position = 0
     while position < len(chunk):
         end = chunk.find(b"\n", position) + 1 or len(chunk)
+        yield marker
         yield chunk[position:end]
         position = end

@@ -100,6 +100,8 @@ async def _start_plain(response: Response, table: Table, members: dict[str, Any]
     try:
         process = await table.start(members)
         await _wait_for_ports(response, members)
+        if members.get("waitForPorts"):
+            process.ingested = any(process.tails(1))
         if waits:
             await _wait_for_completion(response, process, members)
     except Refusal as refusal:
@@ -107,7 +109,7 @@ async def _start_plain(response: Response, table: Table, members: dict[str, Any]
         return
     habits = table.habits
     limit = habits.logs_limit if waits else habits.tail_limit
-    await response.json(200, dumps(process.describe(limit, null_logs=not waits)))
+    await response.json(200, dumps(process.describe(limit, at_start=not waits)))
 
 
 async def _wait_for_completion(

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from tests.imitation import files, routes
 from tests.imitation.gojson import dumps
 from tests.imitation.habits import Fault, Habits
-from tests.imitation.http import Connection, Context, Gone, Request, Response
+from tests.imitation.http import COMMON, Connection, Context, Gone, Request, Response
 from tests.imitation.table import Table
 from tests.imitation.watch import watch
 
@@ -279,13 +279,11 @@ async def _redirect(response: Response, method: str, path: str) -> None:
     where = quote(path)
     if method == "GET":
         body = f'<a href="{where}">Moved Permanently</a>.\n\n'.encode()
-        headers: dict[str, str | None] = {
-            "Content-Type": "text/html; charset=utf-8",
-            "Location": where,
-        }
+        headers: dict[str, str | None] = dict.fromkeys(COMMON)
+        headers |= {"Content-Type": "text/html; charset=utf-8", "Location": where}
         await response.whole(301, body, headers)
     else:
-        await response.whole(307, b"", {"Location": where})
+        await response.whole(307, b"", {**dict.fromkeys(COMMON), "Location": where})
 
 
 async def serve(habits: Habits, port: int, ready: asyncio.Future[str], stop: asyncio.Event) -> None:

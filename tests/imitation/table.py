@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.imitation.habits import Habits
-from tests.imitation.processes import KILLING, STOPPING, Process, Refusal, pieces
+from tests.imitation.processes import KILLING, STOPPING, Process, Refusal, marked
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _PUNCH_HOLE = 0x02 | 0x01
@@ -171,7 +171,8 @@ class Table:
                 ) from None
             try:
                 child = subprocess.Popen(
-                    [self._shell, "-c", process.command],
+                    ["sh", "-c", process.command],
+                    executable=self._shell,
                     stdin=subprocess.DEVNULL,
                     stdout=files[0],
                     stderr=files[1],
@@ -227,6 +228,7 @@ class Table:
         finally:
             loop.remove_reader(descriptor)
             os.close(descriptor)
+        await asyncio.sleep(self.habits.reap_delay)
         return process.child.wait()
 
     async def _settle(self, process: Process, code: int) -> None:
@@ -261,6 +263,9 @@ class Table:
             process.stderr.open("rb", buffering=0) as stderr,
             process.combined.open("ab", buffering=0) as combined,
         ):
+            if not process.restart_count:
+                # The first round comes before the child has written, but after a restart it reads the past.
+                await asyncio.sleep(self.habits.round_pause)
             while True:
                 ended = process.exited
                 read = 0
@@ -275,9 +280,8 @@ class Table:
 
     async def _pass_on(self, process: Process, stream: str, chunk: bytes, combined: int) -> None:
         async with process.log_lock:
-            marker = f"{stream}:".encode()
-            for piece in pieces(chunk):
-                os.write(combined, marker)
+            process.ingested = True
+            for piece in marked(stream, chunk):
                 os.write(combined, piece)
             for listener in tuple(process.listeners):
                 await listener.chunk(stream, chunk)

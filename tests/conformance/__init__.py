@@ -1,0 +1,1 @@
+"""Statements about the protocol, checked over real sockets."""
