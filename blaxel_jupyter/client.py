@@ -89,6 +89,15 @@ class SandboxClient:
         """Whether commands run on this machine, as the user, without isolation."""
         return isinstance(self._sandbox, str) and self._sandbox.split("/")[0] == "local"
 
+    async def url(self) -> str:
+        """Find out the base URL of the sandbox's API.
+
+        Raises:
+            NotFoundError: there is no such sandbox.
+            CredentialsError: the control plane has to be asked and there is no credential.
+        """
+        return (await self._resolved()).url
+
     async def __aenter__(self) -> SandboxClient:
         """Open nothing yet: the first call does."""
         return self

@@ -151,11 +151,19 @@ class SandboxRun:
 
     def stop(self) -> None:
         """Ask the process to end (SIGTERM to its process group)."""
-        bridge.call(self._controls.stop, self.name)
+        bridge.call(self.ask_stop)
 
     def kill(self) -> None:
         """End the process at once (SIGKILL to its process group)."""
-        bridge.call(self._controls.kill, self.name)
+        bridge.call(self.ask_kill)
+
+    async def ask_stop(self) -> None:
+        """Send stop on the running loop."""
+        await self._controls.stop(self.name)
+
+    async def ask_kill(self) -> None:
+        """Send kill on the running loop."""
+        await self._controls.kill(self.name)
 
     def __await__(self) -> Generator[Any, None, SandboxRun]:
         """Follow to the end."""
@@ -244,7 +252,7 @@ class SandboxRun:
             "bytes": sum(ledger.size for ledger in self.ledgers.values()),
             "integrity": self.integrity,
             "local": self.local,
-            "final": self._final,
+            "final": self._final or self._broken,
             "message": self.message,
             "partial": [[s, ledger.partial] for s, ledger in self.ledgers.items() if ledger.partial],
         }

@@ -1,0 +1,509 @@
+"""The magics: ``%sandbox``, ``%%sandbox_exec`` and ``%sandbox_logs``.
+
+They read options, choose the sandbox and start what a cell then shows; they hold no protocol and no
+output. A cell of a kernel is rewritten to await, so that the kernel serves comm messages meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shlex
+import string
+import sys
+import warnings
+from argparse import Namespace
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
+from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.display import display
+from traitlets import Enum, Unicode
+
+from blaxel_jupyter import bridge, complete
+from blaxel_jupyter.cell import Cell, Show, print_rows
+from blaxel_jupyter.client import SandboxClient
+from blaxel_jupyter.panel import static
+from blaxel_jupyter.process import Stream
+from blaxel_jupyter.runs import SandboxRun
+from blaxel_jupyter.table import Column, Table
+from blaxel_jupyter.target import ControlPlane, control_plane
+from blaxel_jupyter.transport import Http
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+INTERPRETERS = {"python": "python3 -u", "r": "Rscript", "deno": "deno run"}
+"""Commands for languages whose name is not their interpreter's."""
+
+NO_SANDBOX = (
+    "No sandbox is selected. `%sandbox use NAME` selects one of yours, "
+    "`%sandbox use local` this machine (no account, no isolation)."
+)
+
+
+@magics_class
+class BlaxelMagics(Magics):
+    """Magics for Blaxel sandboxes."""
+
+    sandbox = Unicode(help="The sandbox that magics use when none is named.").tag(config=True)
+    display = Enum(
+        ["auto", "panel", "plain"],
+        default_value="auto",
+        help="How runs are shown: panel (widget), plain (text), or by what the front end can do.",
+    ).tag(config=True)
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell)
+        self._clients: dict[str, SandboxClient] = {}
+
+    @magic_arguments()
+    @argument("action", nargs="?", default="", help=f"one of {', '.join(complete.ACTIONS)}")
+    @argument("name", nargs="?", default="", help="a sandbox, or for stop and kill a process")
+    @argument("--image", help="container image of a new sandbox")
+    @argument("--memory", type=int, metavar="MB", help="memory of a new sandbox")
+    @argument("--region", help="region of a new sandbox")
+    @line_magic("sandbox")
+    def sandbox_magic(self, line: str) -> Table | None:
+        """Select a sandbox, list, create or delete sandboxes; list, stop or kill processes.
+
+        ``%sandbox use NAME`` selects one of your Blaxel sandboxes, ``%sandbox use http://…`` any server
+        with the sandbox API, ``%sandbox use local`` the embedded local service. Bare ``%sandbox`` says
+        what is selected.
+        """
+        given = self._options(self.sandbox_magic, line)
+        if given is None:
+            return None
+        actions: dict[str, Callable[[Namespace], Table | None]] = {
+            "": self._say_selected,
+            "use": self._use,
+            "list": self._list,
+            "create": self._create,
+            "delete": self._delete,
+            "ps": self._ps,
+            "stop": self._signal,
+            "kill": self._signal,
+        }
+        if given.action not in actions:
+            raise UsageError(f"%sandbox knows {', '.join(complete.ACTIONS)}, not {given.action!r}.")
+        if given.action in {"use", "create", "delete", "stop", "kill"} and not given.name:
+            what = "PROCESS" if given.action in {"stop", "kill"} else "NAME"
+            raise UsageError(f"Say which: %sandbox {given.action} {what}")
+        return actions[given.action](given)
+
+    @magic_arguments()
+    @argument("-s", "--sandbox", metavar="NAME", help="where to run; the selected one by default")
+    @argument("-n", "--name", metavar="PROCESS", help="how to find the process again")
+    @argument("-o", "--out", metavar="VAR", default="_sandbox", help="variable for the run")
+    @argument("--lang", default="sh", help="sh, python, node, or any interpreter in the sandbox")
+    @argument("--cwd", metavar="DIR", help="folder to start in")
+    @argument(
+        "-e",
+        "--env",
+        metavar="KEY[=VALUE]",
+        action="append",
+        default=[],
+        help="pass a variable; KEY alone takes the value of this environment",
+    )
+    @argument("--timeout", type=float, metavar="S", help="kill the process after S seconds")
+    @argument("--bg", action="store_true", help="return at once; the panel goes on")
+    @argument("--no-raise-error", action="store_true", help="a non-zero exit is no error")
+    @argument("--expand", action="store_true", help="replace {expr} by the notebook's value, quoted")
+    @argument("--keep-alive", action="store_true", help="no standby while the process runs")
+    @argument("--restart-on-failure", type=int, metavar="N", default=0, help="start again, N times")
+    @argument(
+        "--wait-for-port",
+        type=int,
+        metavar="P",
+        action="append",
+        default=[],
+        help="wait until something listens on the port",
+    )
+    @argument(
+        "--on-interrupt",
+        choices=["stop", "detach", "kill"],
+        default="stop",
+        help="what an interrupt of the cell does to the process; a second one kills",
+    )
+    @argument("--plain", action="store_true", help="text instead of the panel")
+    @argument("-q", "--quiet", action="store_true", help="show nothing; only set the variable")
+    @argument(
+        "--save",
+        choices=["tail", "all", "none"],
+        default="tail",
+        help="how much of the output stays in the saved notebook; tail is 200 lines",
+    )
+    @cell_magic
+    def sandbox_exec(self, line: str, cell: str) -> None:
+        """Run the cell's body in a sandbox and show its output while it runs.
+
+        The body is taken literally. The run (status, exact stdout and stderr, a table of the lines) is
+        in ``_sandbox``, or the variable of ``-o``, from the start.
+        """
+        shown = self._exec(line, cell)
+        if shown is not None:
+            shown.wait()
+
+    @magic_arguments()
+    @argument("process", help="name or pid")
+    @argument("-s", "--sandbox", metavar="NAME", help="where it runs; the selected one by default")
+    @argument("--stdout", dest="stream", action="store_const", const="stdout", help="only stdout")
+    @argument("--stderr", dest="stream", action="store_const", const="stderr", help="only stderr")
+    @argument("--all", dest="stream", action="store_const", const="all", help="both (the default)")
+    @argument("-f", "--follow", action="store_true", help="go on until the process ends")
+    @argument("--tail", type=int, metavar="N", help="only the last N lines of what is there")
+    @argument("-o", "--out", metavar="VAR", default="_sandbox", help="variable for the run")
+    @argument("--plain", action="store_true", help="text instead of the panel")
+    @argument("-q", "--quiet", action="store_true", help="show nothing; only set the variable")
+    @line_magic
+    def sandbox_logs(self, line: str) -> None:
+        """Show what a process wrote so far, and with ``-f`` follow it until it ends."""
+        shown = self._logs(line)
+        if shown is not None:
+            shown.wait()
+
+    async def awaited(self, magic: str, line: str, body: str | None = None) -> None:
+        """Run one of the waiting magics in a cell that awaits."""
+        shown = self._exec(line, body or "") if magic == "sandbox_exec" else self._logs(line)
+        if shown is not None:
+            await shown.wait_async()
+
+    # %%sandbox_exec and %sandbox_logs -------------------------------------------------------------------
+
+    def _exec(self, line: str, body: str) -> Cell | None:
+        given = self._options(self.sandbox_exec, line)
+        if given is None:
+            return None
+        if not body.strip():
+            raise UsageError("The cell is empty: write the command below %%sandbox_exec.")
+        client = self._client(given.sandbox)
+        variable = _variable(given.out)
+        if given.expand:
+            body = expand(body, given.lang, self.shell.user_ns)
+        options: dict[str, Any] = {
+            "name": given.name,
+            "cwd": given.cwd,
+            "env": _environment(given.env),
+            "timeout": given.timeout,
+            "keep_alive": given.keep_alive,
+            "restart_on_failure": given.restart_on_failure,
+            "wait_for_ports": given.wait_for_port,
+        }
+
+        async def start() -> tuple[SandboxRun, str | None]:
+            command, script = await _command(client, given.lang, body)
+            return await client.exec(command, **options), script
+
+        run, script = _called(start)
+        self.shell.push({variable: run})
+        complete.remember(client.name, run.name)
+
+        async def work() -> None:
+            await run.finish()
+            if script is not None:
+                await client.remove(script)
+
+        show = Show(
+            display=self._display(given),
+            save=given.save,
+            on_interrupt=given.on_interrupt,
+            raise_error=not given.no_raise_error,
+            variable=variable,
+        )
+        cell = Cell(self.shell, run, show, work=work)
+        if not given.bg:
+            return cell
+        cell.detach()
+        return None
+
+    def _logs(self, line: str) -> Cell | None:
+        given = self._options(self.sandbox_logs, line)
+        if given is None:
+            return None
+        client = self._client(given.sandbox)
+        variable = _variable(given.out)
+        streams: tuple[Stream, ...] = ("stdout", "stderr")
+        if given.stream in streams:
+            streams = (given.stream,)
+
+        async def attach() -> SandboxRun:
+            run = await client.attach(given.process, streams=streams)
+            if given.tail is not None or not given.follow:
+                await client.read_so_far(run, tail=given.tail)
+            if run.process.ended:
+                await run.finish()
+            return run
+
+        run = _called(attach)
+        self.shell.push({variable: run})
+        show = Show(display=self._display(given), on_interrupt="detach", raise_error=False)
+        if given.follow and not run.final:
+            return Cell(self.shell, run, show)
+        if show.display == "panel":
+            bundle = {"text/html": static.html(run), "text/plain": static.text(run)}
+            display(bundle, raw=True)
+        elif show.display == "plain":
+            print_rows(run, 0, len(run.logs))
+        return None
+
+    def _display(self, given: Namespace) -> Any:
+        if given.quiet:
+            return "quiet"
+        if given.plain:
+            return "plain"
+        if self.display != "auto":
+            return self.display
+        return "panel" if has_widgets(self.shell) else "plain"
+
+    # %sandbox -------------------------------------------------------------------------------------------
+
+    def _say_selected(self, given: Namespace) -> None:
+        print(f"Selected: {self.sandbox}" if self.sandbox else NO_SANDBOX)
+
+    def _use(self, given: Namespace) -> None:
+        client = self._client(given.name)
+        url = _called(client.url)
+        self.sandbox = given.name
+        note = ""
+        if client.is_local:
+            note = " Commands run on this machine, as you, without isolation."
+        print(f"Selected: {client.name}{'' if client.is_local else f' at {url}'}.{note}")
+
+    def _list(self, given: Namespace) -> Table:
+        local = self.sandbox.split("/")[0] == "local"
+
+        async def read(plane: ControlPlane) -> list[Any]:
+            return list(await plane.list())
+
+        found = self._control(read, local=local)
+        rows = Table(
+            [Column(n, "int64" if n == "memory" else "string") for n in complete.SANDBOX_COLUMNS]
+        )
+        rows.extend(
+            len(found),
+            **{n: [getattr(sandbox, n) for sandbox in found] for n in complete.SANDBOX_COLUMNS},
+        )
+        complete.SANDBOXES.update(sandbox.name for sandbox in found)
+        return rows
+
+    def _create(self, given: Namespace) -> None:
+        local, name = _place(given.name)
+
+        async def create(plane: ControlPlane) -> str:
+            made = await plane.create(
+                name, image=given.image, memory=given.memory, region=given.region
+            )
+            return made.status
+
+        status = self._control(create, local=local)
+        print(f"Sandbox {given.name}: {status.lower()}. Select it: %sandbox use {given.name}")
+
+    def _delete(self, given: Namespace) -> None:
+        local, name = _place(given.name)
+
+        async def delete(plane: ControlPlane) -> None:
+            await plane.delete(name)
+
+        self._control(delete, local=local)
+        self._clients.pop(given.name, None)
+        if self.sandbox == given.name:
+            self.sandbox = ""
+        print(f"Sandbox {given.name}: deleted.")
+
+    def _ps(self, given: Namespace) -> Table:
+        client = self._client(None)
+        found = _called(client.processes)
+        rows = Table(
+            [Column(n, "int64" if n == "exit_code" else "string") for n in complete.PROCESS_COLUMNS]
+        )
+        rows.extend(
+            len(found),
+            **{n: [getattr(process, n) for process in found] for n in complete.PROCESS_COLUMNS},
+        )
+        complete.remember(client.name, *(process.name for process in found))
+        return rows
+
+    def _signal(self, given: Namespace) -> None:
+        client = self._client(None)
+        if given.action == "stop":
+            _called(client.stop, given.name)
+            print(f"Stop sent to {given.name}; if it does not end: %sandbox kill {given.name}")
+        else:
+            _called(client.kill, given.name)
+            print(f"Killed {given.name}.")
+
+    def _control(self, ask: Callable[[ControlPlane], Awaitable[Any]], *, local: bool) -> Any:
+        async def asked() -> Any:
+            http = Http()
+            try:
+                return await ask(await control_plane(http, local=local))
+            finally:
+                await http.aclose()
+
+        return _called(asked)
+
+    # Options --------------------------------------------------------------------------------------------
+
+    def _options(self, magic: Any, line: str) -> Namespace | None:
+        """Read a magic's options; with ``--help`` print them and return None."""
+        if "--help" in line.split():
+            print(magic.__doc__)
+            return None
+        given: Namespace = parse_argstring(magic, line)
+        return given
+
+    def _client(self, name: str | None) -> SandboxClient:
+        name = name or self.sandbox
+        if not name:
+            raise UsageError(NO_SANDBOX)
+        if name not in self._clients:
+            is_url = "://" in name
+            self._clients[name] = SandboxClient(url=name) if is_url else SandboxClient(name)
+        return self._clients[name]
+
+
+def load(shell: InteractiveShell) -> None:
+    """Register the magics, their completion, and the rewriting of waiting cells."""
+    magics = BlaxelMagics(shell)
+    shell.register_magics(magics)
+    complete.register(shell, magics)
+    if hasattr(shell, "kernel"):
+        shell.input_transformers_post.append(_Awaiter(shell))
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Take out what ``load`` put in."""
+    shell.input_transformers_post[:] = [
+        one for one in shell.input_transformers_post if not isinstance(one, _Awaiter)
+    ]
+    for kind, name in (("line", "sandbox"), ("cell", "sandbox_exec"), ("line", "sandbox_logs")):
+        shell.magics_manager.magics[kind].pop(name, None)
+
+
+def has_widgets(shell: InteractiveShell) -> bool:
+    """Tell whether the front end that sent the running cell can show widgets.
+
+    JupyterLab, Notebook 7 and VS Code name the cell in the request; nbclient, papermill and the
+    consoles do not. Voila does not either, but says so in the kernel's environment.
+    """
+    if not hasattr(shell, "kernel"):
+        return False
+    if "google.colab" in sys.modules or os.environ.get("SERVER_SOFTWARE", "").startswith("voila"):
+        return True
+    parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    return "cellId" in (parent or {}).get("metadata", {})
+
+
+class _Awaiter:
+    """Rewrite a cell that is one waiting magic to await it (an input transformer).
+
+    The kernel then serves comm messages while the cell waits. A cell of anything else, a magic
+    under ``%%time`` and the like, goes the blocking way.
+    """
+
+    has_side_effects = False
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+
+    def __call__(self, lines: list[str]) -> list[str]:
+        code = str((self._shell.get_parent() or {}).get("content", {}).get("code", ""))
+        if not self._shell.autoawait or not lines:
+            return lines
+        asked = re.match(r"\s*%%sandbox_exec\b|\s*%sandbox_logs\b", code)
+        call = "get_ipython().run_cell_magic('sandbox_exec', "
+        if asked and lines[0].startswith(call):
+            awaited = "await get_ipython().magics_manager.registry['BlaxelMagics'].awaited("
+            return [awaited + "'sandbox_exec', " + lines[0][len(call) :], *lines[1:]]
+        magic = re.match(r"%sandbox_logs\b(.*)", lines[0])
+        if asked and magic:
+            awaited = "await get_ipython().magics_manager.registry['BlaxelMagics'].awaited("
+            return [f"{awaited}'sandbox_logs', {magic.group(1).strip()!r})\n", *lines[1:]]
+        return lines
+
+
+def expand(body: str, lang: str, namespace: dict[str, Any]) -> str:
+    """Replace each ``{expr}`` by its value, quoted for the language; ``{{`` and ``}}`` are braces.
+
+    Shell words are quoted for the shell, a list becomes several words; Python gets ``repr``, other
+    languages JSON.
+
+    Raises:
+        UsageError: the braces do not match, or an expression fails; nothing was run.
+    """
+    parts: list[str] = []
+    try:
+        for literal, expression, _, _ in string.Formatter().parse(body):
+            parts.append(literal)
+            if expression is not None:
+                parts.append(_quoted(eval(expression, namespace), lang))  # noqa: S307  # the user's own
+    except Exception as error:  # whatever the user's expression raises, told in one line
+        raise UsageError(
+            f"--expand: {type(error).__name__}: {error}. Write literal braces as {{{{ and }}}}."
+        ) from None
+    return "".join(parts)
+
+
+def _quoted(value: object, lang: str) -> str:
+    if lang == "python":
+        return repr(value)
+    if lang not in {"sh", "bash", "zsh"}:
+        return json.dumps(value)
+    if isinstance(value, list | tuple):
+        return " ".join(shlex.quote(str(item)) for item in value)
+    return shlex.quote(str(value))
+
+
+def _called(function: Callable[..., Awaitable[Any]], *args: object) -> Any:
+    """Run on the loop thread; a wrong argument is a usage error of the magic."""
+    try:
+        return bridge.call(function, *args)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+async def _command(client: SandboxClient, lang: str, body: str) -> tuple[str, str | None]:
+    """Return the command for a body, and the script that it was uploaded as."""
+    if lang == "sh":
+        return body, None
+    if not re.fullmatch(r"[A-Za-z0-9._+/-]+", lang):
+        raise ValueError(f"--lang is the name of an interpreter, not {lang!r}.")
+    script = f"/tmp/blaxel-jupyter-{secrets.token_hex(6)}"
+    await client.upload(script, body if body.endswith("\n") else body + "\n")
+    return f"{INTERPRETERS.get(lang, lang)} {script}", script
+
+
+def _environment(given: list[str]) -> dict[str, str]:
+    variables: dict[str, str] = {}
+    for item in given:
+        key, equals, value = item.partition("=")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
+            raise UsageError(f"-e takes KEY or KEY=VALUE, not {item.partition('=')[0]!r}.")
+        if equals:
+            warnings.warn(
+                f"-e {key}=… is saved with the notebook. For a secret, set {key} in the environment "
+                f"and use -e {key}.",
+                stacklevel=4,
+            )
+        elif key not in os.environ:
+            raise UsageError(f"-e {key}: it is not set in this environment. Set it, or use KEY=VALUE.")
+        variables[key] = value if equals else os.environ[key]
+    return variables
+
+
+def _variable(name: str) -> str:
+    if not name.isidentifier():
+        raise UsageError(f"-o takes the name of a variable, not {name!r}.")
+    return name
+
+
+def _place(name: str) -> tuple[bool, str]:
+    """Split ``local/NAME`` into whether it is local and the name there."""
+    head, slash, rest = name.partition("/")
+    if head == "local":
+        return True, rest if slash else "local"
+    return False, name
