@@ -10,8 +10,6 @@ import base64
 import hmac
 import time
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,6 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from blaxel_jupyter import __version__
 from blaxel_jupyter.local.answers import (
     answer,
     control_error,
@@ -33,14 +32,6 @@ from blaxel_jupyter.local.routes import health_facts, process_routes
 from blaxel_jupyter.local.sandboxes import DEFAULT, Record, Sandboxes
 
 SANDBOX = "/sandboxes/{sandbox}"
-
-
-def version() -> str:
-    """Return the package's version, "unknown" when it is not installed."""
-    try:
-        return installed_version("blaxel-jupyter")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 class Guard:
@@ -200,7 +191,7 @@ def application(sandboxes: Sandboxes, *, url: str, token: str) -> Guard:
     started = time.time()
 
     async def health(request: Request) -> Response:
-        return answer(health_facts(version(), started))
+        return answer(health_facts(__version__, started))
 
     routes: list[BaseRoute] = [
         *process_routes(SANDBOX),

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import uvicorn
 
+from blaxel_jupyter import __version__
 from blaxel_jupyter.errors import TransportError
 from blaxel_jupyter.local import find, runtime_file
-from blaxel_jupyter.local.app import Guard, application, version
+from blaxel_jupyter.local.app import Guard, application
 from blaxel_jupyter.local.capture import Wakeups
 from blaxel_jupyter.local.sandboxes import Sandboxes
 
@@ -146,7 +147,7 @@ def publish(url: str, token: str, folder: Path) -> Path:
         "pid": os.getpid(),
         "dir": str(folder),
         "started": time.time(),
-        "version": version(),
+        "version": __version__,
     }
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with open(draft, "w", opener=lambda file, flags: os.open(file, flags, 0o600)) as file:
