@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import warnings
@@ -51,6 +52,8 @@ def official(service: LocalService) -> Iterator[Any]:
 
 async def close(instance: Any) -> None:
     """Close an instance's HTTP clients, which the SDK leaves to the garbage collector."""
+    for _ in range(20):
+        await asyncio.sleep(0)  # the task of a stream that was closed ends a few turns later
     for part in (instance.process, instance.fs):
         await part.get_client().aclose()
 

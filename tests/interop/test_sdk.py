@@ -13,7 +13,11 @@ import pytest
 
 from tests.interop.conftest import close
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # the SDK forgets connections
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 REGION = "us-pdx-1"  # the SDK warns without one
 
