@@ -19,8 +19,8 @@ import anyio
 import anywidget
 
 from blaxel_jupyter.errors import BlaxelError
-from blaxel_jupyter.panel.escapes import visible_text
-from blaxel_jupyter.panel.static import Run
+from blaxel_jupyter.panel.escapes import last_state, visible_text
+from blaxel_jupyter.panel.static import MAX_CHARACTERS, Run
 
 __all__ = ["LogPanel"]
 
@@ -60,7 +60,8 @@ class LogPanel(anywidget.AnyWidget):
             ``status`` (``running``, ``completed``, ``failed``, ``stopped``, ``killed``),
             ``exit_code`` (int or None), ``started`` and ``ended`` (UTC epoch seconds or None),
             ``lines``, ``bytes``, ``integrity``, ``local`` (no isolation), ``final`` (nothing more
-            will come), ``message`` (str or None).
+            will come), ``message`` (str or None) and, if there are any, ``partial``: the lines that
+            have not ended yet, as ``[stream, text]``.
 
     Raises:
         RuntimeError: The front end was not built.
@@ -91,7 +92,7 @@ class LogPanel(anywidget.AnyWidget):
         Returns:
             Whether rows are left for the next flush.
         """
-        header = self._run.header()
+        header = self._facts()
         total = len(self._run.logs)
         status = {} if header == self._header else {"status": header}
         if total > self._sent:
@@ -126,7 +127,7 @@ class LogPanel(anywidget.AnyWidget):
 
     def _page(self, number: int, first: object, n: object) -> None:
         total = len(self._run.logs)
-        reply = {"kind": "page", "id": number, "status": self._run.header()}
+        reply = {"kind": "page", "id": number, "status": self._facts()}
         if not (_is_count(first) and _is_count(n) and first + n <= total):
             self._reply({**reply, "error": "no such rows"})
         elif n == 0:  # a view that has just begun, or that asks whether we are here
@@ -148,6 +149,12 @@ class LogPanel(anywidget.AnyWidget):
                 self._reply({**reply, "error": str(error)[:500]})
             else:
                 self._reply(reply)
+
+    def _facts(self) -> dict[str, Any]:
+        """Return the header; lines that have not ended are cut to what a row shows."""
+        header = self._run.header()
+        partial = [[s, last_state(text)[:MAX_CHARACTERS]] for s, text in header.get("partial", [])]
+        return {**header, "partial": partial}
 
     def _reply(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
         self.send({**content, "sent": self._sent, "now": time.time()}, buffers)

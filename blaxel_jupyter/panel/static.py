@@ -70,7 +70,10 @@ def html(run: Run, *, save: Save = "tail", tail: int = 200) -> str:
     n = len(run.logs)
     first = _first(n, save, tail)
     parts = ["<style>", _STYLE, '</style><div class="bxs">']
-    parts.append(f'<div class="bxs-head">{escape(_summary(run.header()))}</div>')
+    header = run.header()
+    parts.append(f'<div class="bxs-head">{escape(_summary(header))}</div>')
+    if command := _command(header):
+        parts.append(f'<div class="bxs-command">{escape(command)}</div>')
     if note := _note(n, first):
         parts.append(f'<div class="bxs-note">{escape(note)}</div>')
     if first < n:
@@ -84,7 +87,10 @@ def text(run: Run, *, save: Save = "tail", tail: int = 200) -> str:
     """Return the run as plain text without any escape; arguments as for ``html``."""
     n = len(run.logs)
     first = _first(n, save, tail)
-    lines = [_summary(run.header())]
+    header = run.header()
+    lines = [_summary(header)]
+    if command := _command(header):
+        lines.append(command)
     if note := _note(n, first):
         lines.append(note)
     lines.extend(_text_row(row) for row in _rows(run, first, n))
@@ -129,10 +135,12 @@ def _note(n: int, first: int) -> str:
     return f"the last {kept:,} of {n:,} lines" if kept else f"{n:,} lines, not saved"
 
 
-def _summary(header: dict[str, Any]) -> str:
+def _command(header: dict[str, Any]) -> str:
     command = visible_text(" ⏎ ".join(str(header["command"]).split("\n")))
-    if len(command) > MAX_COMMAND:
-        command = f"{command[:MAX_COMMAND]}… {len(command) - MAX_COMMAND:,} more characters"
+    return f"$ {command[:MAX_COMMAND]}{_more(len(command) - MAX_COMMAND)}" if command else ""
+
+
+def _summary(header: dict[str, Any]) -> str:
     status = str(header["status"])
     if header["exit_code"] is not None:
         status += f", exit code {header['exit_code']}"
@@ -147,7 +155,7 @@ def _summary(header: dict[str, Any]) -> str:
         parts.append(str(header["integrity"]))
     if header["message"]:
         parts.append(visible_text(str(header["message"])))
-    return " · ".join(parts) + (f"\n$ {command}" if command else "")
+    return " · ".join(parts)
 
 
 def _elapsed(started: float | None, ended: float | None) -> list[str]:
@@ -201,7 +209,7 @@ def _html_row(row: _Row) -> str:
 
 
 def _more(cut: int) -> str:
-    return f"… {cut:,} more characters" if cut else ""
+    return f"… {cut:,} more characters" if cut > 0 else ""
 
 
 def _html_span(span: Span) -> str:
@@ -225,6 +233,11 @@ def _classes(style: Style) -> str:
     return " ".join(classes)
 
 
+_BACK = (
+    "3e424d b3362b 1c7a42 8a5a0a 1f66b3 8f3a94 127f80 d5d8dc "
+    "6f7780 e57373 7bd88f f5d76e 7fb8ff e6a3e0 8be0e0 ffffff"
+)
+_ON = ("fff",) * 7 + ("16181d", "fff") + ("16181d",) * 7  # text that can be read on each of _BACK
 _LIGHT = (
     "3e424d b3261e 00722f 8a6100 1264b8 9a2f8c 11707a 6b6b6b "
     "5c616d d0342c 0a8a40 a37200 1f7bd8 b33fa4 188590 8a8a8a"
@@ -238,15 +251,18 @@ _DARK = (
 def _style() -> str:
     rules = [
         ".bxs{border:1px solid var(--jp-border-color2,#9996);border-radius:3px;margin:2px 0;"
-        "color:var(--jp-content-font-color1,inherit)}",
-        ".bxs-head{padding:5px 10px;white-space:pre-wrap;overflow-wrap:anywhere;"
+        "color:var(--jp-content-font-color1,inherit);"
         "font:13px/1.4 var(--jp-ui-font-family,system-ui,sans-serif)}",
-        ".bxs-note{padding:0 10px 4px;opacity:.75;font-style:italic}",
+        ".bxs-head,.bxs-command{padding:5px 10px;overflow-wrap:anywhere}",
+        ".bxs-command{padding-top:0;opacity:.75;"
+        "font-family:var(--jp-code-font-family,ui-monospace,monospace)}",
+        ".bxs div.bxs-note{padding:0 10px 4px}.bxs-note{opacity:.75;font-style:italic}",
         ".bxs pre.bxs-log{margin:0;padding:6px 10px;max-height:430px;overflow:auto;background:none;"
         "border:0;border-top:1px solid var(--jp-border-color2,#9996);"
         "font:13px/1.4 var(--jp-code-font-family,ui-monospace,monospace);"
         "color:inherit;white-space:pre}",
-        ".bxs .bxs-err{box-shadow:-7px 0 0 -4px var(--bxs1)}",
+        ".bxs .bxs-err{display:inline-block;margin-left:-7px;padding-left:4px;"
+        "border-left:3px solid var(--bxs1)}",
         ".bxs .bxs-gap{color:var(--bxs1);font-weight:600}",
         ".bxs .bxs-notice{font-style:italic;opacity:.75}",
         ".bxs .bxs-bold{font-weight:700}.bxs .bxs-dim{opacity:.7}",
@@ -260,7 +276,7 @@ def _style() -> str:
         )
     for i in range(16):
         rules.append(f".bxs .bxs-f{i}{{color:var(--bxs{i})}}")
-        rules.append(f".bxs .bxs-b{i}{{background:var(--bxs{i});color:#fff}}")
+        rules.append(f".bxs .bxs-b{i}{{background:#{_BACK.split()[i]};color:#{_ON[i]}}}")
     return "".join(rules)
 
 

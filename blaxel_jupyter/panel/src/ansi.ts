@@ -22,11 +22,11 @@ export interface Span {
 }
 
 const PLAIN: Style = {};
-// Anything a line may hold that is not plain text: C0 except tab, DEL, C1, and what E4 calls look-alikes.
-const SPECIAL =
-  /[\0-\x08\x0a-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb]|[\udb40\udb41]/;
-const INVISIBLE =
-  /[\0-\x08\x0a-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb]|[\u{e0000}-\u{e01ef}]/gu;
+// Anything a line may hold that is not plain text: C0 except tab, DEL, C1, and look-alikes: bidi controls,
+// zero-width and other characters that take no space, tags.
+const CODES = String.raw`\0-\x08\x0a-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb`;
+const SPECIAL = new RegExp(String.raw`[${CODES}\udb40\udb41]`);
+const INVISIBLE = new RegExp(String.raw`[${CODES}\u{e0000}-\u{e01ef}]`, "gu");
 const CSI = /[\x30-\x3f]{0,256}[\x20-\x2f]{0,16}([\x40-\x7e])/y;
 const SHORT = /[\x20-\x2f]{0,16}[\x30-\x7e]/y;
 const STRING_INTRODUCERS = "]PX^_"; // OSC DCS SOS PM APC

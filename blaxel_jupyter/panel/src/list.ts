@@ -66,6 +66,16 @@ export class VirtualList {
     this.schedule();
   }
 
+  /** Fill the rows from `first` on again: they are other ones now. */
+  drop(first: number): void {
+    for (const [row, element] of this.#elements) {
+      if (row < first) continue;
+      element.remove();
+      this.#elements.delete(row);
+    }
+    this.schedule();
+  }
+
   wrap(on: boolean): void {
     const [top] = this.visible();
     this.#wrapped = on;

@@ -49,7 +49,9 @@ export function scan(pattern: RegExp, block: Uint8Array, n: number): Uint32Array
     const newline = block.indexOf(10, at);
     const end = newline === -1 ? block.length : newline;
     const state = lastState(block.subarray(at, end));
-    const line = decoder.decode(state.length > SHOWN_BYTES ? state.subarray(0, SHOWN_BYTES) : state);
+    const line = decoder.decode(
+      state.length > SHOWN_BYTES ? state.subarray(0, SHOWN_BYTES) : state,
+    );
     pattern.lastIndex = 0;
     if (pattern.test(visibleText(line))) found[count++] = row;
     at = end + 1;

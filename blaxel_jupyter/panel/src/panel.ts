@@ -2,10 +2,11 @@
 // anywidget calls the default export once a model, then initialize once and render once a view.
 
 import workerSource from "search-worker";
+import { visibleText } from "./ansi";
 import { element, setText } from "./dom";
 import { HeaderView } from "./header";
 import { VirtualList } from "./list";
-import { fillRow, rowText } from "./rows";
+import { fillPartial, fillRow, rowText } from "./rows";
 import { Search } from "./search";
 import { type Model, Session } from "./session";
 import { KIND } from "./store";
@@ -25,6 +26,8 @@ class View {
   readonly #unsubscribe: () => void;
   #current: number | null = null;
   #searched = "";
+  #partial: [string, string][] = [];
+  #partialKey = "";
 
   constructor(private readonly session: Session) {
     const { store } = session;
@@ -47,8 +50,8 @@ class View {
     this.#list = new VirtualList(
       this.#scroller,
       {
-        length: () => store.length,
-        fill: (node, row) => fillRow(node, store, row, this.#search.ranges(row), row === this.#current),
+        length: () => store.length + this.#partial.length,
+        fill: (node, row) => this.#fill(node, row),
       },
       () => this.#painted(),
     );
@@ -70,11 +73,29 @@ class View {
     this.#list.destroy();
   }
 
+  #fill(node: HTMLElement, row: number): void {
+    const { store } = this.session;
+    if (row >= store.length) fillPartial(node, this.#partial[row - store.length]);
+    else fillRow(node, store, row, this.#search.ranges(row), row === this.#current);
+  }
+
+  /** Take over the lines that have not ended; the rows they stood in are other ones when they change. */
+  #takePartial(): void {
+    const { store, header } = this.session;
+    const partial = header?.partial ?? [];
+    const key = partial.length > 0 ? JSON.stringify([store.length, partial]) : "";
+    if (key === this.#partialKey) return;
+    if (this.#partialKey) this.#list.drop(JSON.parse(this.#partialKey)[0]);
+    this.#partialKey = key;
+    this.#partial = partial;
+  }
+
   #changed(): void {
     this.#header.update();
+    this.#takePartial();
     this.#search.update();
     this.#list.schedule();
-    const empty = this.session.store.length === 0;
+    const empty = this.session.store.length + this.#partial.length === 0;
     this.root.classList.toggle("bxl-empty", empty);
     this.root.classList.toggle("bxl-final", this.session.complete);
   }
@@ -82,7 +103,7 @@ class View {
   #painted(): void {
     const count = this.session.store.length;
     this.root.dataset.rows = String(count);
-    const fresh = count - this.#list.seen;
+    const fresh = Math.max(0, count - this.#list.seen);
     this.#badge.hidden = this.#list.pinned || fresh === 0;
     setText(this.#badge, `${fresh.toLocaleString("en")} new ${fresh === 1 ? "line" : "lines"} ↓`);
     if (this.#search.query) {
@@ -147,6 +168,7 @@ class View {
       return;
     } else {
       const lines = Array.from({ length: store.length }, (_, row) => rowText(store, row));
+      lines.push(...this.#partial.map(([, line]) => visibleText(line)));
       text = `${lines.join("\n")}\n`;
     }
     try {

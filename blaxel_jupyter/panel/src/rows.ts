@@ -63,6 +63,16 @@ export function fillRow(
   node.append(gutter, text);
 }
 
+/** Fill a row with a line that has not ended yet: a prompt, or a progress bar that moves. */
+export function fillPartial(node: HTMLElement, [stream, line]: [string, string]): void {
+  node.className = stream === "stderr" ? "bxl-row bxl-partial bxl-stderr" : "bxl-row bxl-partial";
+  const gutter = element("span", "bxl-gutter");
+  gutter.title = `${stream} · this line has not ended yet`;
+  const text = element("span", "bxl-text");
+  appendMarked(text, spans(line), []);
+  node.append(gutter, text);
+}
+
 function rowTitle(store: LineStore, row: number): string {
   const stream = ["", "stdout", "stderr", "system"][store.flags(row) & STREAM];
   const received = store.received(row);
@@ -118,7 +128,7 @@ function styleClasses(style: Style): string[] {
   }
   const [fg, bg] = style.inverse ? [style.bg, style.fg] : [style.fg, style.bg];
   if (typeof fg === "number" && fg < 16) classes.push(`bxl-fg${fg}`);
-  if (typeof bg === "number" && bg < 16) classes.push(`bxl-bg${bg}`);
+  if (typeof bg === "number" && bg < 16) classes.push(`bxl-bg${bg}`, "bxl-on");
   return classes;
 }
 

@@ -24,6 +24,8 @@ export interface Header {
   local: boolean;
   final: boolean;
   message: string | null;
+  /** Lines that have not ended yet, as they stand: [stream, text]. */
+  partial?: [string, string][];
 }
 
 export type Verb = "stop" | "kill";
@@ -88,12 +90,12 @@ export class Session {
   command(verb: Verb): void {
     const id = ++this.#ids;
     this.trouble = "";
-    const give_up = window.setTimeout(() => {
+    const giveUp = window.setTimeout(() => {
       this.#commands.delete(id);
       this.trouble = `no answer to ${verb} yet; the notebook's interrupt button stops it, too`;
       this.#changed();
     }, COMMAND_MS);
-    this.#commands.set(id, give_up);
+    this.#commands.set(id, giveUp);
     if (verb === "stop") this.stopSent = true;
     this.model.send({ kind: "command", id, verb });
     this.#changed();

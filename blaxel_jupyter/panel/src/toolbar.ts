@@ -76,7 +76,8 @@ export class Toolbar {
     if (query && error) text = error;
     else if (query && count === 0) text = "no match";
     else if (query) {
-      const at = current === null ? "" : `${(this.search.position(current) + 1).toLocaleString("en")}/`;
+      const at =
+        current === null ? "" : `${(this.search.position(current) + 1).toLocaleString("en")}/`;
       text = at + count.toLocaleString("en");
     }
     setText(this.#count, text);
@@ -93,7 +94,9 @@ export class Toolbar {
     };
     const now = this.search.query;
     const same = now
-      ? now.text === query.text && now.regex === query.regex && now.caseSensitive === query.caseSensitive
+      ? now.text === query.text &&
+        now.regex === query.regex &&
+        now.caseSensitive === query.caseSensitive
       : query.text === "";
     if (!same) this.search.set(query);
   }

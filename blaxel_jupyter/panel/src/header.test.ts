@@ -1,0 +1,50 @@
+import { expect, test } from "vitest";
+import { duration, facts, Rate, size, statusText } from "./header";
+import type { Header } from "./session";
+
+const HEADER = {
+  status: "running",
+  exit_code: null,
+  started: 100,
+  ended: null,
+  lines: 1234,
+  bytes: 0,
+};
+
+test("sizes and durations read like the rest of a notebook", () => {
+  expect([0, 999, 1000, 999_499, 1_500_000, 2e9].map(size)).toEqual([
+    "0 B",
+    "999 B",
+    "1.00 kB",
+    "999 kB",
+    "1.50 MB",
+    "2.00 GB",
+  ]);
+  expect([-1, 0.25, 42, 75, 7260].map(duration)).toEqual([
+    "0.0 s",
+    "0.3 s",
+    "42 s",
+    "1 min 15 s",
+    "2 h 1 min",
+  ]);
+});
+
+test("what is not known is left out", () => {
+  expect(facts({ ...HEADER, started: null } as Header, 105, 0)).toEqual(["1,234 lines", "0 B"]);
+  expect(facts(HEADER as Header, 105, 2000)).toEqual(["5.0 s", "1,234 lines", "0 B", "2.00 kB/s"]);
+});
+
+test("an exit code is shown when it says more than the word", () => {
+  expect(statusText({ ...HEADER, status: "completed", exit_code: 0 } as Header)).toBe("completed");
+  expect(statusText({ ...HEADER, status: "failed", exit_code: 3 } as Header)).toBe(
+    "failed · exit code 3",
+  );
+});
+
+test("the rate is that of the last seconds", () => {
+  const rate = new Rate();
+  expect(rate.at(0, { bytes: 0 })).toBe(0);
+  expect(rate.at(1, { bytes: 1000 })).toBe(1000);
+  rate.at(5, { bytes: 1000 });
+  expect(rate.at(9, { bytes: 1000 })).toBe(0);
+});

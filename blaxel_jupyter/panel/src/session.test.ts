@@ -1,0 +1,153 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { type Header, type Model, Session } from "./session";
+
+type Listener = (content: unknown, buffers: DataView[]) => void;
+interface Sent {
+  kind: string;
+  id: number;
+  from: number;
+  n: number;
+}
+
+/** The other end of the wire: what a kernel with these lines would see and say. */
+class Kernel implements Model {
+  sent: Sent[] = [];
+  lines: string[] = [];
+  flushed = 0;
+  #listener: Listener = () => {};
+
+  send(content: unknown): void {
+    this.sent.push(content as Sent);
+  }
+
+  on(_name: string, listener: Listener): void {
+    this.#listener = listener;
+  }
+
+  off(): void {
+    this.#listener = () => {};
+  }
+
+  say(content: object, buffers: DataView[] = []): void {
+    this.#listener(
+      { sent: this.flushed, now: Date.now() / 1000, missing: [], ...content },
+      buffers,
+    );
+  }
+
+  batch(kind: string, from: number, n: number, id?: number): void {
+    this.flushed = Math.max(this.flushed, from + n);
+    const text = new TextEncoder().encode(this.lines.slice(from, from + n).join("\n"));
+    const flags = new Uint8Array(n).fill(1);
+    const times = new Float64Array(n);
+    this.say(
+      { kind, id, from, n },
+      [text, flags, times].map((part) => new DataView(part.buffer)),
+    );
+  }
+
+  pages(): Sent[] {
+    return this.sent.filter((message) => message.kind === "page" && message.n > 0);
+  }
+}
+
+const HEADER = { status: "running", final: false } as Header;
+let kernel: Kernel;
+let session: Session;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  vi.stubGlobal("window", globalThis);
+  kernel = new Kernel();
+  kernel.lines = Array.from({ length: 10 }, (_, i) => `line ${i}`);
+  session = new Session(kernel);
+});
+
+afterEach(() => {
+  session.close();
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+});
+
+function shown(): string[] {
+  return Array.from({ length: session.store.length }, (_, row) => session.store.shown(row).text);
+}
+
+test("a new view asks how things are, and for all rows that were sent before", () => {
+  expect(kernel.sent).toEqual([{ kind: "page", id: 1, from: 0, n: 0 }]);
+  kernel.flushed = 10;
+  kernel.say({ kind: "page", id: 1, status: HEADER });
+  const [asked] = kernel.pages();
+  expect(asked).toMatchObject({ from: 0, n: 10 });
+  kernel.batch("page", 0, 6, asked.id); // as much as one message takes
+  const [, second] = kernel.pages();
+  expect(second).toMatchObject({ from: 6, n: 4 });
+  kernel.batch("page", 6, 4, second.id);
+  expect(shown()).toEqual(kernel.lines);
+  expect(kernel.pages()).toHaveLength(2);
+});
+
+test("a lost batch is asked for once, and later ones are kept", () => {
+  kernel.batch("append", 0, 2);
+  kernel.batch("append", 5, 2); // 2-4 was lost
+  kernel.batch("append", 7, 3);
+  const pages = kernel.pages();
+  expect(pages).toHaveLength(1);
+  expect(pages[0]).toMatchObject({ from: 2, n: 3 });
+  kernel.batch("page", 2, 3, pages[0].id);
+  expect(shown()).toEqual(kernel.lines);
+});
+
+test("a lost last batch is seen by the status that follows", () => {
+  kernel.batch("append", 0, 8);
+  kernel.flushed = 10;
+  kernel.say({ kind: "status", status: { ...HEADER, final: true } });
+  expect(session.complete).toBe(false);
+  const [asked] = kernel.pages();
+  expect(asked).toMatchObject({ from: 8, n: 2 });
+  kernel.batch("page", 8, 2, asked.id);
+  expect(session.complete).toBe(true);
+});
+
+test("a page that does not come is asked for again with a new id", () => {
+  kernel.flushed = 10;
+  kernel.say({ kind: "page", id: 1, status: HEADER });
+  vi.advanceTimersByTime(5000);
+  const pages = kernel.pages();
+  expect(pages.length).toBeGreaterThan(1);
+  expect(new Set(pages.map((page) => page.id)).size).toBe(pages.length);
+});
+
+test("a lost status is found by asking after a quiet while", () => {
+  kernel.batch("append", 0, 10);
+  const before = kernel.sent.length;
+  vi.advanceTimersByTime(7000);
+  expect(kernel.sent.length).toBeGreaterThan(before);
+  kernel.say({ kind: "page", id: 2, status: { ...HEADER, final: true } });
+  const ended = kernel.sent.length;
+  vi.advanceTimersByTime(60_000);
+  expect(kernel.sent.length).toBe(ended); // complete: nothing is asked any more
+});
+
+test("a kernel that says nothing is named, and forgiven when it does", () => {
+  vi.advanceTimersByTime(20_000);
+  expect(session.trouble).toBe("no answer from the kernel");
+  kernel.say({ kind: "status", status: HEADER });
+  expect(session.trouble).toBe("");
+});
+
+test("after stop was sent the next command is kill; an error takes it back", () => {
+  session.command("stop");
+  expect(session.stopSent).toBe(true);
+  const sent = kernel.sent.at(-1) as Sent;
+  expect(sent).toMatchObject({ kind: "command", verb: "stop" });
+  kernel.say({ kind: "command", id: sent.id, error: "no such process" });
+  expect(session.stopSent).toBe(false);
+  expect(session.trouble).toBe("no such process");
+});
+
+test("a command nobody answers says what else to do", () => {
+  session.command("stop");
+  vi.advanceTimersByTime(6000);
+  expect(session.trouble).toContain("interrupt");
+});

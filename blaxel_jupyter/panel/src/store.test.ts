@@ -1,0 +1,96 @@
+import { expect, test } from "vitest";
+import { type Batch, GAP, KIND, LineStore, lastState, SHOWN_BYTES, STDERR } from "./store";
+
+const encoder = new TextEncoder();
+
+function batch(from: number, lines: string[], flags = 1): Batch {
+  return {
+    from,
+    n: lines.length,
+    text: encoder.encode(lines.join("\n")),
+    flags: new Uint8Array(lines.length).fill(flags),
+    received: new DataView(new Float64Array(lines.length).fill(1000 + from).buffer),
+    missing: [],
+  };
+}
+
+function all(store: LineStore): string[] {
+  return Array.from({ length: store.length }, (_, row) => store.shown(row).text);
+}
+
+test("batches become rows, in order, empty lines included", () => {
+  const store = new LineStore();
+  expect(store.append(batch(0, ["a", "", "b"]))).toBe(true);
+  expect(store.append(batch(3, [""]))).toBe(true);
+  expect(store.append(batch(4, ["ü"]))).toBe(true);
+  expect(all(store)).toEqual(["a", "", "b", "", "ü"]);
+  expect(store.received(3)).toBe(1003);
+});
+
+test("a batch after a hole is refused and changes nothing", () => {
+  const store = new LineStore();
+  store.append(batch(0, ["a"]));
+  expect(store.append(batch(2, ["c"]))).toBe(false);
+  expect(all(store)).toEqual(["a"]);
+});
+
+test("rows that are there already are skipped", () => {
+  const store = new LineStore();
+  store.append(batch(0, ["a", "b", "c"]));
+  expect(store.append(batch(1, ["b", "c", "d", "e"], STDERR))).toBe(true);
+  expect(store.append(batch(0, ["x"]))).toBe(true);
+  expect(all(store)).toEqual(["a", "b", "c", "d", "e"]);
+  expect(store.flags(2)).toBe(1);
+  expect(store.flags(3)).toBe(STDERR);
+});
+
+test.each([
+  { n: 3 },
+  { n: 1 },
+  { flags: new Uint8Array(1) },
+  { received: new DataView(new ArrayBuffer(8)) },
+])("a damaged batch is refused: %o", (damage) => {
+  const store = new LineStore();
+  expect(store.append({ ...batch(0, ["a", "b"]), ...damage })).toBe(false);
+  expect(store.length).toBe(0);
+});
+
+test("many small and large batches give every row back", () => {
+  const store = new LineStore();
+  const lines = Array.from({ length: 30_000 }, (_, i) => `${i} ${"x".repeat(i % 200)}`);
+  for (let at = 0, n = 1; at < lines.length; at += n, n = (n * 7) % 997 || 1) {
+    n = Math.min(n, lines.length - at);
+    expect(store.append(batch(at, lines.slice(at, at + n)))).toBe(true);
+  }
+  expect(all(store)).toEqual(lines);
+  let walked = 0;
+  while (walked < store.length) walked += store.block(walked).n;
+  expect(walked).toBe(lines.length);
+});
+
+test("gaps keep their size", () => {
+  const store = new LineStore();
+  store.append({ ...batch(0, [""], GAP), missing: [[0, 4096]] });
+  expect(store.flags(0) & KIND).toBe(GAP);
+  expect(store.missing(0)).toBe(4096);
+});
+
+test.each([
+  ["a", "a"],
+  ["a\r", "a"],
+  ["10%\r20%", "20%"],
+  ["10%\r20%\r\r", "20%"],
+  ["\r", ""],
+  ["", ""],
+])("carriage returns leave the last state: %j", (line, state) => {
+  expect(new TextDecoder().decode(lastState(encoder.encode(line)))).toBe(state);
+});
+
+test("a long row is cut between characters and says how much is left", () => {
+  const store = new LineStore();
+  store.append(batch(0, [`a${"ü".repeat(SHOWN_BYTES)}`]));
+  const { text, cut } = store.shown(0);
+  expect(text).toBe(`a${"ü".repeat(SHOWN_BYTES / 2 - 1)}`);
+  expect(encoder.encode(text).length + cut).toBe(1 + 2 * SHOWN_BYTES);
+  expect(store.raw(0).length).toBe(1 + 2 * SHOWN_BYTES);
+});

@@ -1,0 +1,176 @@
+"""Start a real JupyterLab and a real Chromium for the tests that click.
+
+Each test gets a notebook of its own in one server; kernels run in this environment. Nothing here knows
+what a test shows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = os.environ.get("BLAXEL_JUPYTER_CHROMIUM") or shutil.which("chromium")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+START_SECONDS = 60
+
+LAB_SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false"},
+    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
+}
+
+
+class Lab:
+    """One running server: where it is, and where its notebooks are."""
+
+    def __init__(self, url: str, token: str, folder: Path) -> None:
+        self.url = url
+        self.token = token
+        self.folder = folder
+
+    def address(self, notebook: str) -> str:
+        """Return the page that shows one notebook and nothing else."""
+        return f"{self.url}/lab/tree/{notebook}?token={self.token}&reset"
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Run JupyterLab on a free port with a configuration of its own."""
+    home = tmp_path_factory.mktemp("lab")
+    folder = home / "notebooks"
+    folder.mkdir()
+    for name, settings in LAB_SETTINGS.items():
+        package, plugin = name.split(":")
+        path = home / "config/lab/user-settings" / package / f"{plugin}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(settings), "utf-8")
+    token = secrets.token_hex(16)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "IPYTHONDIR": str(home / "ipython"),
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}",
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}"]
+    command += ["--allow-root", f"--IdentityProvider.token={token}", f"--notebook-dir={folder}"]
+    command += ["--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1", "--LabApp.news_url="]
+    command += os.environ.get("BLAXEL_JUPYTER_LAB_FLAGS", "").split()
+    with (home / "log").open("wb") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=home)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        transport = httpx.HTTPTransport(retries=0)
+        with httpx.Client(transport=transport) as client:
+            _until_up(client, url, server, home / "log")
+        yield Lab(url, token, folder)
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _until_up(client: httpx.Client, url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(START_SECONDS * 5):
+        if server.poll() is not None:
+            break
+        try:
+            client.get(f"{url}/api", timeout=5).raise_for_status()
+        except httpx.TransportError:
+            _pause(server)
+        else:
+            return
+    pytest.fail(f"JupyterLab did not start:\n{log.read_text('utf-8')[-3000:]}")
+
+
+def _pause(server: subprocess.Popen[bytes]) -> None:
+    """Wait a fifth of a second, or less if the server ends."""
+    try:
+        server.wait(0.2)
+    except subprocess.TimeoutExpired:
+        return
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Run the system's Chromium, else Playwright's own."""
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """Open one page; an error in its scripts fails the test."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    opened = context.new_page()
+    opened.set_default_timeout(30_000)
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    yield opened
+    context.close()
+    assert [error for error in errors if "ResizeObserver" not in error] == []
+
+
+@pytest.fixture
+def notebook(lab: Lab, page: Page, request: pytest.FixtureRequest) -> Callable[..., Page]:
+    """Return a function that opens a new notebook with the given cells, kernel ready."""
+
+    def make(*cells: str) -> Page:
+        name = f"{request.node.name}.ipynb"
+        (lab.folder / name).write_text(json.dumps(document(*cells)), "utf-8")
+        page.goto(lab.address(name))
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+        return page
+
+    return make
+
+
+def document(*cells: str) -> dict[str, Any]:
+    """Return a notebook with these code cells."""
+    return {
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        "cells": [
+            {
+                "cell_type": "code",
+                "id": f"cell-{i}",
+                "metadata": {},
+                "source": source,
+                "outputs": [],
+                "execution_count": None,
+            }
+            for i, source in enumerate(cells)
+        ],
+    }
+
+
+def run_cell(page: Page, index: int) -> None:
+    """Run one cell by its number, from 0."""
+    page.locator(".jp-Cell .jp-InputArea-editor").nth(index).click()
+    page.keyboard.press("Control+Enter")
