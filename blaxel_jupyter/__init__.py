@@ -90,13 +90,13 @@ def __getattr__(name: str) -> Any:
 
 def load_ipython_extension(ipython: InteractiveShell) -> None:
     """Register the magics (called by ``%load_ext blaxel_jupyter``)."""
-    from blaxel_jupyter import magics  # noqa: PLC0415  # at first use
+    from blaxel_jupyter import magics  # at first use
 
     magics.load(ipython)
 
 
 def unload_ipython_extension(ipython: InteractiveShell) -> None:
     """Remove the magics (called by ``%unload_ext blaxel_jupyter``)."""
-    from blaxel_jupyter import magics  # noqa: PLC0415  # at first use
+    from blaxel_jupyter import magics  # at first use
 
     magics.unload(ipython)

@@ -12,7 +12,7 @@ import concurrent.futures
 import contextlib
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -82,11 +82,10 @@ def run(awaitable: Awaitable[T]) -> T:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return call(result)
-    import nest_asyncio2  # noqa: PLC0415  # patches the loop: only when a user asks for it
+    import nest_asyncio2  # patches the loop: only when a user asks for it
 
     nest_asyncio2.apply(loop)
-    task: Any = result()
-    return loop.run_until_complete(task)
+    return loop.run_until_complete(result())
 
 
 def in_loop() -> bool:

@@ -115,7 +115,7 @@ class Cell:
     # Showing --------------------------------------------------------------------------------------------
 
     def _open_panel(self) -> None:
-        from blaxel_jupyter.panel import LogPanel  # noqa: PLC0415  # widgets load at first use
+        from blaxel_jupyter.panel import LogPanel  # widgets load at first use
 
         self._panel = LogPanel(self._run)
         self._panel.on_command(self._obey)

@@ -7,12 +7,13 @@ with them is follow's business, HTTP is transport's. magics and the public API u
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import math
 import secrets
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from typing import Any, Protocol, cast
 from urllib.parse import quote
@@ -384,7 +385,7 @@ class SandboxClient:
             async for _ in batches:
                 pass
 
-    async def _entries(self, run: SandboxRun) -> AsyncIterator[LogEntry]:
+    async def _entries(self, run: SandboxRun) -> AsyncGenerator[LogEntry, None]:
         async with aclosing(self._recorded(run)) as batches:
             async for batch, first in batches:
                 for entry in run.entries(batch, first):
@@ -397,7 +398,7 @@ class SandboxClient:
                     await callbacks(entry)
         return run
 
-    async def _recorded(self, run: SandboxRun) -> AsyncIterator[tuple[Batch, int]]:
+    async def _recorded(self, run: SandboxRun) -> AsyncGenerator[tuple[Batch, int], None]:
         """Follow, record in the run, and pass on each batch with its first ``seq``."""
         if not run.busy:
             run.claim()
@@ -507,9 +508,9 @@ class SandboxClient:
             return True
 
         async def raw(stream: str, offset: int, limit: int) -> Block | None:
-            return await retried(
-                lambda: self._raw(process.name, stream, offset, limit, run), patience=patience
-            )
+            attempt = functools.partial(self._raw, process.name, stream, offset, limit, run)
+            block: Block | None = await retried(attempt, patience=patience)
+            return block
 
         async def logs() -> dict[str, str]:
             answer = read_json((await read(f"/process/{name}/logs")).body)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
+from typing import cast
 
 import msgspec
 
@@ -87,7 +88,7 @@ class Follow:
         self,
         reads: Reads,
         process: Process,
-        ledgers: dict[str, Ledger],
+        ledgers: dict[Stream, Ledger],
         *,
         fresh: bool = False,
         seq: int = 0,
@@ -104,7 +105,7 @@ class Follow:
         self._limit = BLOCK
         self._delivered = seq
 
-    async def so_far(self) -> AsyncIterator[Batch]:
+    async def so_far(self) -> AsyncGenerator[Batch, None]:
         """Yield what is there now, without waiting for more."""
         if await self._reads.raw("stdout", 0, 1) is None:
             yield Batch(await self._checked(), "batch")
@@ -113,7 +114,7 @@ class Follow:
             async for batch in self._read(stream):
                 yield batch
 
-    async def batches(self) -> AsyncIterator[Batch]:
+    async def batches(self) -> AsyncGenerator[Batch, None]:
         """Yield what arrives until the process has ended and everything is delivered.
 
         Raises:
@@ -134,7 +135,7 @@ class Follow:
 
     # The raw files ------------------------------------------------------------------------------------
 
-    async def _by_files(self) -> AsyncIterator[Batch]:
+    async def _by_files(self) -> AsyncGenerator[Batch, None]:
         wake = _Wake(self._reads, self._process.name, self._clock)
         began = self._clock()
         probe_at = began + QUICKEST
@@ -162,7 +163,7 @@ class Follow:
         async for batch in self._last_read(ended):
             yield batch
 
-    async def _last_read(self, ended: Process) -> AsyncIterator[Batch]:
+    async def _last_read(self, ended: Process) -> AsyncGenerator[Batch, None]:
         """Read both files to the size they have now that the process is over, then close the lines."""
         for stream in self._ledgers:
             if not self._end.replaced:
@@ -174,7 +175,7 @@ class Follow:
             rows += ledger.skip(None, ledger.offset) if lost else ledger.close()
         yield Batch(rows, process=ended)
 
-    async def _read(self, stream: str) -> AsyncIterator[Batch]:
+    async def _read(self, stream: Stream) -> AsyncGenerator[Batch, None]:
         """Read a file from the ledger's offset to the size that the first answer tells."""
         ledger = self._ledgers[stream]
         end: int | None = None
@@ -232,7 +233,7 @@ class Follow:
 
     # The text stream and the server's log ---------------------------------------------------------------
 
-    async def _by_stream(self) -> AsyncIterator[Batch]:
+    async def _by_stream(self) -> AsyncGenerator[Batch, None]:
         """Deliver by the text stream once; after it ends or breaks, by the server's log alone.
 
         The stream is not opened a second time: it would replay everything, and dropped ones harm
@@ -255,7 +256,7 @@ class Follow:
             rows += ledger.close()
         yield Batch(rows, "batch", process=ended)
 
-    async def _text(self) -> AsyncIterator[Batch]:
+    async def _text(self) -> AsyncGenerator[Batch, None]:
         decoder = TextDecoder()
         try:
             async with self._reads.text() as chunks:
@@ -272,7 +273,7 @@ class Follow:
     def _take(self, pieces: list[tuple[str, bytes]]) -> list[Rows]:
         rows: list[Rows] = []
         for stream, data in pieces:
-            ledger = self._ledgers.get(stream)
+            ledger = self._ledgers.get(cast("Stream", stream))
             if ledger is not None:
                 rows += ledger.commit(ledger.offset, data)
             elif stream == "system":

@@ -440,7 +440,7 @@ def expand(body: str, lang: str, namespace: dict[str, Any]) -> str:
         for literal, expression, _, _ in string.Formatter().parse(body):
             parts.append(literal)
             if expression is not None:
-                parts.append(_quoted(eval(expression, namespace), lang))  # noqa: S307  # the user's own
+                parts.append(_quoted(eval(expression, namespace), lang))  # the user's own
     except Exception as error:  # whatever the user's expression raises, told in one line
         raise UsageError(
             f"--expand: {type(error).__name__}: {error}. Write literal braces as {{{{ and }}}}."

@@ -167,7 +167,7 @@ async def control_plane(http: Http, *, local: bool) -> ControlPlane:
     if not local:
         login = credentials.blaxel()
         return ControlPlane(http, login.api_url, auth_for(login))
-    from blaxel_jupyter import local as service  # noqa: PLC0415  # only when it is asked for
+    from blaxel_jupyter import local as service  # only when it is asked for
 
     found = await anyio.to_thread.run_sync(service.ensure)
     return ControlPlane(http, f"{found.url}/v0", KeyAuth(found.token))
@@ -237,7 +237,7 @@ def _auth_for_url(url: str) -> Auth | None:
 
     A key never goes in clear text to another machine.
     """
-    from blaxel_jupyter import local as service  # noqa: PLC0415  # only when it is asked for
+    from blaxel_jupyter import local as service  # only when it is asked for
 
     parts = urlsplit(url)
     found = service.find() if parts.hostname in {"127.0.0.1", "localhost"} else None
