@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
-import yaml
-
-from blaxel_jupyter import settings
+from blaxel_jupyter import cli_login, settings
+from blaxel_jupyter.cli_login import CONFIG
 from blaxel_jupyter.errors import CredentialsError, ProtocolError
-from blaxel_jupyter.settings import CONFIG, ENVIRONMENT, PLACES, Found, Place
+from blaxel_jupyter.settings import ENVIRONMENT, PLACES, Found, Place
 
 Kind = Literal["api_key", "client_credentials", "login"]
 
@@ -40,7 +37,10 @@ _KNOWN = re.compile(
     "BL_(WORKSPACE|API_KEY|CLIENT_CREDENTIALS|ENV|API_URL|RUN_URL|SANDBOX(ES)?_.+_URL)"
     "|BLACKBOX_API_(KEY|URL)"
 )
-_OWN_HOSTS = re.compile(r"(.+\.)?(blaxel\.(ai|dev)|bl\.run|blackbox\.ai)|localhost|127\..+|::1")
+_OWN_HOSTS = re.compile(
+    r"https://(.+\.)?(blaxel\.(ai|dev)|bl\.run|blackbox\.ai)"
+    r"|https?://(localhost|127(\.\d+){3}|::1)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +103,9 @@ def blaxel(
     places = settings.variables(environ, cwd)
     key = settings.find(places, *_KEYS)
     workspace = settings.find(places, "BL_WORKSPACE")
-    config = {} if key and workspace else settings.cli_config(home)
-    workspace = workspace or _chosen(config)
-    entry = _entry(config, settings.header_safe(workspace)) if workspace else {}
+    config = {} if key and workspace else cli_login.read_config(home)
+    workspace = workspace or cli_login.chosen(config)
+    entry = cli_login.entry(config, settings.header_safe(workspace)) if workspace else {}
     secrets = {_KEYS[key.name]: settings.header_safe(key)} if key else _login(entry)
     if not secrets or workspace is None:
         missing = [] if secrets else ["BL_API_KEY"]
@@ -116,9 +116,8 @@ def blaxel(
         )
     where = key.where if key else CONFIG
     env = settings.find(places, "BL_ENV")
-    domain = (
-        "ai" if (env.value if env else settings.text(entry, "env") or "prod") == "prod" else "dev"
-    )
+    stage = env.value if env else cli_login.text(entry, "env")
+    domain = "ai" if stage in ("", "prod") else "dev"
     token = secrets.get("access_token")
     return Blaxel(
         api_url=_url(places, where, "BL_API_URL") or f"https://api.blaxel.{domain}/v0",
@@ -144,8 +143,9 @@ def blackbox(environ: Mapping[str, str] | None = None, cwd: Path | None = None) 
             f"BLACKBOX_API_KEY missing: not in {PLACES}.\n"
             "Set it to a key from app.blackbox.ai; the target `local` needs none."
         )
+    secret = settings.header_safe(key)
     url = _url(places, key.where, "BLACKBOX_API_URL") or BLACKBOX_API_URL
-    return Blackbox(url, str(key), settings.header_safe(key))
+    return Blackbox(url, str(key), secret)
 
 
 def forced_sandbox_url(
@@ -156,8 +156,8 @@ def forced_sandbox_url(
 ) -> str | None:
     """Return the address that the user fixed for one sandbox, without one final slash.
 
-    It is in ``BL_SANDBOXES_<NAME>_URL``, else ``BL_SANDBOX_<NAME>_URL``, in the environment, else in
-    a ``.env`` file.
+    It is in ``BL_SANDBOXES_<NAME>_URL``, else ``BL_SANDBOX_<NAME>_URL``, in the environment, else
+    in a ``.env`` file.
 
     Raises:
         CredentialsError: It is not an address, or would draw a key that is kept elsewhere, or a
@@ -166,7 +166,7 @@ def forced_sandbox_url(
     variable = name.upper().replace("-", "_")
     places = settings.variables(environ, cwd)
     key = settings.find(places, *_KEYS)
-    login = CONFIG if settings.cli_config_path(home).exists() else None
+    login = CONFIG if cli_login.config_path(home).exists() else None
     names = (f"BL_SANDBOXES_{variable}_URL", f"BL_SANDBOX_{variable}_URL")
     return _url(places, key.where if key else login, *names)
 
@@ -179,14 +179,14 @@ def sources(
     try:
         for where, values in settings.variables(environ, cwd):
             found += [Source(name, where) for name in sorted(values) if _KNOWN.fullmatch(name)]
-        config = settings.cli_config(home)
-        if workspace := _chosen(config):
+        config = cli_login.read_config(home)
+        if workspace := cli_login.chosen(config):
             found.append(Source(workspace.name, workspace.where))
-        for entry in _entries(config):
+        for entry in cli_login.entries(config):
             names = sorted(
-                name for name in settings.section(entry, "credentials") if name != "expires_in"
+                name for name in cli_login.section(entry, "credentials") if name != "expires_in"
             )
-            found += [Source(f"{settings.text(entry, 'name')}: {name}", CONFIG) for name in names]
+            found += [Source(f"{cli_login.text(entry, 'name')}: {name}", CONFIG) for name in names]
     except CredentialsError as error:
         found.append(Source("unreadable", str(error).splitlines()[0]))
     return found
@@ -241,35 +241,19 @@ def from_token_answer(creds: Blaxel, answer: object, now: float) -> Blaxel:
 
 
 def save_login(creds: Blaxel, previous: Blaxel, home: Path | None = None) -> bool:
-    """Write a renewed login's tokens over the old ones in the CLI's config file.
+    """Write a renewed login's tokens back to the CLI's config file, so that the CLI stays logged in.
 
-    The file is replaced at once, mode 0600, and every other byte stays as it was. Nothing is
-    written if it no longer holds the refresh token of ``previous``, or cannot be edited safely.
+    Only if the file still holds the refresh token of ``previous``; all else in it stays as it was.
 
     Returns:
         Whether it was written. If not, and the refresh token has changed, the user has to log in
         again next time.
     """
-    if creds.kind != "login":
+    if creds.kind != "login" or not previous.refresh_token:
         return False
-    path = settings.cli_config_path(home).resolve()
-    try:
-        text = path.read_bytes().decode()
-        edited = _with_tokens(text, creds, previous)
-        if edited is None:
-            return False
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".config-")  # mode 0600
-        try:
-            with open(handle, "wb") as file:
-                file.write(edited.encode())
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except (OSError, UnicodeError, yaml.YAMLError):
-        return False
-    return True
+    new = {"access_token": creds.access_token, "refresh_token": creds.refresh_token}
+    tokens = {name: token for name, token in new.items() if token}
+    return cli_login.write_tokens(home, creds.workspace, previous.refresh_token, tokens)
 
 
 def _url(places: list[Place], key_where: str | None, *names: str) -> str | None:
@@ -281,8 +265,9 @@ def _url(places: list[Place], key_where: str | None, *names: str) -> str | None:
     if found is None:
         return None
     url = settings.address(found)
+    parts = urlsplit(url)
     trusted = key_where is None or found.where in (ENVIRONMENT, key_where)
-    if not trusted and not _OWN_HOSTS.fullmatch(urlsplit(url).hostname or ""):
+    if not trusted and not _OWN_HOSTS.fullmatch(f"{parts.scheme}://{parts.hostname}"):
         raise CredentialsError(
             f"{found} would send the key from {key_where} to a host not of the service.\n"
             f"Set {found.name} in the environment, or keep the key in the same .env."
@@ -290,26 +275,10 @@ def _url(places: list[Place], key_where: str | None, *names: str) -> str | None:
     return url
 
 
-def _chosen(config: dict[str, Any]) -> Found | None:
-    name = settings.text(settings.section(config, "context"), "workspace")
-    return Found(name, "context.workspace", CONFIG) if name else None
-
-
-def _entries(config: dict[str, Any]) -> list[dict[str, Any]]:
-    entries = config.get("workspaces")
-    if not isinstance(entries, list):
-        return []
-    return [entry for entry in entries if isinstance(entry, dict)]
-
-
-def _entry(config: dict[str, Any], workspace: str) -> dict[str, Any]:
-    return next((e for e in _entries(config) if settings.text(e, "name") == workspace), {})
-
-
-def _login(entry: dict[str, Any]) -> dict[str, str]:
+def _login(entry: Mapping[str, object]) -> dict[str, str]:
     """Return the entry's secrets under our names: a key, else client credentials, else tokens."""
-    stored = settings.section(entry, "credentials")
-    found = {name: settings.text(stored, *spellings) for name, spellings in _SPELLINGS.items()}
+    stored = cli_login.section(entry, "credentials")
+    found = {name: cli_login.text(stored, *spellings) for name, spellings in _SPELLINGS.items()}
     found = {name: value for name, value in found.items() if value}
     for name in ("api_key", "client_credentials", "access_token"):
         if name in found:
@@ -323,28 +292,6 @@ def _kind(secrets: Mapping[str, str]) -> Kind:
     if "api_key" in secrets:
         return "api_key"
     return "client_credentials" if "client_credentials" in secrets else "login"
-
-
-def _with_tokens(text: str, creds: Blaxel, previous: Blaxel) -> str | None:
-    """Put the new tokens in the place of the old ones' characters; None if that is not safe."""
-    wanted = yaml.load(text, Loader=yaml.BaseLoader)
-    stored = settings.section(_entry(wanted, creds.workspace), "credentials")
-    if not previous.refresh_token or stored.get("refresh_token") != previous.refresh_token:
-        return None
-    new = {"access_token": creds.access_token, "refresh_token": creds.refresh_token}
-    entries = _nodes(yaml.compose(text, Loader=yaml.SafeLoader))["workspaces"].value
-    entry = next(node for node in entries if _nodes(node)["name"].value == creds.workspace)
-    for name, node in reversed(_nodes(_nodes(entry)["credentials"]).items()):
-        if token := new.get(name):
-            start, end = node.start_mark.index, node.end_mark.index
-            text = f"{text[:start]}{json.dumps(token)}{text[end:]}"
-            stored[name] = token
-    return text if yaml.load(text, Loader=yaml.BaseLoader) == wanted else None
-
-
-def _nodes(node: Any) -> dict[str, Any]:
-    """Return the children of a YAML mapping, by key."""
-    return {key.value: value for key, value in node.value}
 
 
 def _jwt_expiry(token: str) -> float | None:

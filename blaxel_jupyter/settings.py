@@ -1,7 +1,7 @@
-"""Read settings where users keep them: the environment, ``.env`` files, the CLI's config file.
+"""Find variables in the environment and in ``.env`` files, and refuse values that cannot be used.
 
-It knows how these are read and what a value must look like, not what a setting means; its errors
-name a place and a line, never a value. Only credentials may import it.
+It knows how these are read, not what a variable means; its errors name a place and a line, never a
+value. Only credentials and cli_login may import it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import stat
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import yaml
 from dotenv.parser import parse_stream
 from dotenv.variables import parse_variables
 
@@ -23,7 +22,6 @@ from blaxel_jupyter.errors import CredentialsError
 
 ENVIRONMENT = "the environment"
 PLACES = f"{ENVIRONMENT}, .env in the current folder and its parents"
-CONFIG = "~/.blaxel/config.yaml"
 
 HEADER_SAFE = re.compile("[!-~]+")
 """What an HTTP header carries unharmed: visible ASCII."""
@@ -119,40 +117,6 @@ def address(found: Found) -> str:
     return found.value.removesuffix("/")
 
 
-def cli_config_path(home: Path | None) -> Path:
-    """Return where the ``bl`` CLI keeps its login."""
-    return (home or Path(os.path.expanduser("~"))) / ".blaxel" / "config.yaml"
-
-
-def cli_config(home: Path | None) -> dict[str, Any]:
-    """Return the CLI's config file, every scalar a string; {} if there is none.
-
-    Raises:
-        CredentialsError: It cannot be read or parsed.
-    """
-    line = None
-    try:
-        config = yaml.load(_read(cli_config_path(home), CONFIG), Loader=yaml.BaseLoader)
-        return config if isinstance(config, dict) else {}
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-    except (yaml.YAMLError, RecursionError):
-        pass
-    raise _unreadable(CONFIG, line)
-
-
-def text(mapping: Mapping[str, Any], *names: str) -> str:
-    """Return the first of the entries that is text and not empty, else ``""``."""
-    values = (mapping.get(name) for name in names)
-    return next((value for value in values if isinstance(value, str) and value.strip()), "")
-
-
-def section(mapping: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return the mapping below ``name``, {} if there is none."""
-    value = mapping.get(name)
-    return value if isinstance(value, dict) else {}
-
-
 def _anyone_writes(folder: Path) -> bool:
     mode = folder.stat().st_mode
     return bool(mode & stat.S_ISVTX and mode & stat.S_IWOTH)
@@ -161,11 +125,11 @@ def _anyone_writes(folder: Path) -> bool:
 def _dotenv(path: Path, where: str, environ: Mapping[str, str]) -> dict[str, str]:
     """Parse as python-dotenv does, ``${NAME}`` included, but refuse a line that it would skip."""
     values: dict[str, str] = {}
-    for binding in parse_stream(StringIO(_read(path, where))):
+    for binding in parse_stream(StringIO(read(path, where))):
         if binding.error:
             skipped = binding.original.string
             blank = skipped[: len(skipped) - len(skipped.lstrip())].count("\n")
-            raise _unreadable(where, binding.original.line + blank)
+            raise unreadable(where, binding.original.line + blank)
         if binding.key and binding.value is not None:
             known = {**environ, **values}
             atoms = parse_variables(binding.value)
@@ -173,7 +137,12 @@ def _dotenv(path: Path, where: str, environ: Mapping[str, str]) -> dict[str, str
     return values
 
 
-def _read(path: Path, where: str) -> str:
+def read(path: Path, where: str) -> str:
+    """Return a file's text, ``""`` if there is no file.
+
+    Raises:
+        CredentialsError: It cannot be read, or is not UTF-8.
+    """
     line = None
     try:
         return path.read_bytes().decode("utf-8-sig")
@@ -183,10 +152,13 @@ def _read(path: Path, where: str) -> str:
         pass
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-    raise _unreadable(where, line)
+    raise unreadable(where, line)
 
 
-def _unreadable(where: str, line: int | None) -> CredentialsError:
-    """Name the place; raise it outside ``except``, since the parsers' errors quote the file."""
+def unreadable(where: str, line: int | None) -> CredentialsError:
+    """Return an error that names the place.
+
+    To be raised outside ``except``: the parsers' errors quote the file and must not be chained.
+    """
     at = f", line {line}," if line else ""
     return CredentialsError(f"{where}{at} cannot be read.\nRepair it, or move it away.")
