@@ -8,6 +8,7 @@ process ever holds any. Uses the standard library only; reads no request and kee
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -48,8 +49,8 @@ def spawn(
         OSError: the folder cannot be entered, a file cannot be opened, or the shell cannot run.
     """
     argv = [os.fsencode(word) for word in ("sh", "-c", command)]
-    if any(b"\0" in word for word in argv) or any("\0" in f"{k}{v}" for k, v in env.items()):
-        raise OSError(22, "fork/exec /bin/sh: invalid argument")
+    if "\0" in command or any(_unfit(*pair) for pair in env.items()):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     report, reply = os.pipe()
     files = [os.open(os.devnull, os.O_RDWR)]
@@ -69,6 +70,10 @@ def spawn(
         number, _, text = error.decode(errors="replace").partition(" ")
         raise OSError(int(number or 0), text or "the process could not be forked")
     return Spawned(int(pid), keeper)
+
+
+def _unfit(name: str, value: str) -> bool:
+    return not name or "=" in name or "\0" in name or "\0" in value
 
 
 def _fork(child: Callable[[], None]) -> int:
