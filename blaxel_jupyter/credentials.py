@@ -38,7 +38,7 @@ _KNOWN = re.compile(
     "|BLACKBOX_API_(KEY|URL)"
 )
 _OWN_HOSTS = re.compile(
-    r"https://(.+\.)?(blaxel\.(ai|dev)|bl\.run|blackbox\.ai)"
+    r"https://([a-z0-9-]+\.)*(blaxel\.(ai|dev)|bl\.run|blackbox\.ai)"
     r"|https?://(localhost|127(\.\d+){3}|::1)"
 )
 

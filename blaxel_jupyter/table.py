@@ -375,7 +375,7 @@ def _text_buffers(texts: list[str], size: int) -> list[object]:
     else:
         encoded = list(map(str.encode, texts))
         data, lengths = b"".join(encoded), map(len, encoded)
-    if len(data) > size and len(texts) > 1:
+    if len(data) > size:
         raise OverflowError
     return [array("i", accumulate(lengths, initial=0)), data]
 
