@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 Colour = int | tuple[int, int, int]
@@ -108,13 +110,8 @@ def visible_text(line: str) -> str:
 
 
 def _joined(pieces: list[Span]) -> list[Span]:
-    out: list[Span] = []
-    for text, style in pieces:
-        if out and out[-1].style == style:
-            out[-1] = Span(out[-1].text + text, style)
-        elif text:
-            out.append(Span(text, style))
-    return out
+    runs = groupby((piece for piece in pieces if piece.text), key=attrgetter("style"))
+    return [Span("".join(piece.text for piece in run), style) for style, run in runs]
 
 
 def _visible(text: str) -> str:

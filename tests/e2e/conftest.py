@@ -73,6 +73,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         "JUPYTER_DATA_DIR": str(home / "data"),
         "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
         "IPYTHONDIR": str(home / "ipython"),
+        "XDG_STATE_HOME": str(home / "state"),
         "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}",
     }
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}"]

@@ -37,7 +37,9 @@ class Run:
         """Return the facts now."""
         return dict(self.facts)
 
-    def add(self, *lines: str, stream: str | None = "stdout", kind: str = "line", **more: Any) -> None:
+    def add(
+        self, *lines: str, stream: str | None = "stdout", kind: str = "line", **more: Any
+    ) -> None:
         """Append rows."""
         self.logs.extend(
             len(lines),

@@ -45,6 +45,7 @@ class View {
     this.#scroller.setAttribute("aria-label", "Log lines");
     this.#scroller.setAttribute("aria-live", "off"); // the header's status speaks, not every line
     this.#scroller.addEventListener("keydown", (event) => this.#key(event));
+    window.addEventListener("keydown", this.#claimKeys, { capture: true });
     this.#badge.type = "button";
     this.#badge.hidden = true;
     this.#list = new VirtualList(
@@ -67,6 +68,7 @@ class View {
 
   destroy(): void {
     this.#unsubscribe();
+    window.removeEventListener("keydown", this.#claimKeys, { capture: true });
     this.#search.stop();
     this.#toolbar.destroy();
     this.#header.destroy();
@@ -140,8 +142,17 @@ class View {
     this.#list.refresh();
   }
 
+  /**
+   * Keep plain keys from the notebook while the log has the focus: arrows would move between cells.
+   * It listens before JupyterLab does, which leaves elements with this attribute alone.
+   */
+  readonly #claimKeys = (event: KeyboardEvent): void => {
+    const ours = !isChord(event) && event.key !== "Escape" && event.key !== "Enter";
+    this.#scroller.toggleAttribute("data-lm-suppress-shortcuts", ours);
+  };
+
   #key(event: KeyboardEvent): void {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (isChord(event)) return;
     const act = {
       "/": () => this.#toolbar.focus(),
       n: () => this.#go(1),
@@ -185,6 +196,10 @@ class View {
     this.root.append(note);
     window.setTimeout(() => note.remove(), 2000);
   }
+}
+
+function isChord(event: KeyboardEvent): boolean {
+  return event.ctrlKey || event.metaKey || event.altKey;
 }
 
 /** Save the rows as received; gaps and notices are marked, output is untouched. */

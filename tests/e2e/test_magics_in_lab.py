@@ -1,0 +1,153 @@
+"""The magics as a user meets them, in JupyterLab at its default settings."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.conftest import Lab
+
+pytestmark = pytest.mark.e2e
+
+SETUP = "%load_ext blaxel_jupyter\n%sandbox use local"
+PANEL = ".bxl-panel"
+LIVE = 20_000
+
+
+def run_cell(page: Page, index: int) -> None:
+    """Run one cell by its number, from 0; shortcuts may come to life after the page looks ready."""
+    cell = page.locator(".jp-Cell").nth(index)
+    prompt = cell.locator(".jp-InputPrompt")
+    for _ in range(5):
+        cell.locator(".jp-InputArea-editor").click()
+        page.keyboard.press("Control+Enter")
+        try:
+            expect(prompt).not_to_have_text("[ ]:", timeout=2000)
+        except AssertionError:
+            continue
+        return
+    raise AssertionError(f"cell {index} did not run")
+
+
+def _sleepers(mark: str) -> list[psutil.Process]:
+    """Return the processes of this machine whose command line holds ``mark``."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if mark in " ".join(process.info["cmdline"] or ()):
+            found.append(process)
+    return found
+
+
+def _gone(mark: str) -> None:
+    """Wait until no process with the mark is left."""
+    deadline = time.monotonic() + 15
+    while _sleepers(mark):
+        assert time.monotonic() < deadline, "the remote process is still there"
+        psutil.wait_procs(_sleepers(mark), timeout=0.2)
+
+
+def test_lines_arrive_and_output_becomes_static(notebook: Callable[..., Page]) -> None:
+    """A cell shows a live panel, then a static output; the variable has the exact text."""
+    page = notebook(
+        SETUP,
+        "%%sandbox_exec\nfor i in 1 2 3 4 5 6; do echo tick $i; sleep 0.4; done",
+        "print(repr(_sandbox.stdout), _sandbox.integrity)",
+    )
+    run_cell(page, 0)
+    run_cell(page, 1)
+    expect(page.locator(PANEL)).to_contain_text("tick 2")
+    expect(page.locator(".jp-OutputArea pre", has_text="tick 6")).to_be_visible(timeout=LIVE)
+    expect(page.locator(PANEL)).to_have_count(0)
+    run_cell(page, 2)
+    expected = repr("".join(f"tick {i}\n" for i in range(1, 7)))
+    expect(page.locator(".jp-Cell").nth(2)).to_contain_text(f"{expected} complete")
+
+
+@pytest.mark.parametrize("prefix", ["", "%%time\n"], ids=["awaiting", "blocking"])
+def test_stop_button_ends_the_remote_process(notebook: Callable[..., Page], prefix: str) -> None:
+    """The panel's Stop reaches the process while the cell waits, whichever way it waits."""
+    mark = f"31{len(prefix)}41.5"
+    page = notebook(SETUP, f"{prefix}%%sandbox_exec\necho ready; sleep {mark}")
+    run_cell(page, 0)
+    run_cell(page, 1)
+    expect(page.locator(PANEL)).to_contain_text("ready")
+    assert _sleepers(f"sleep {mark}")
+    page.get_by_role("button", name="Stop").click()
+    _gone(f"sleep {mark}")
+    expect(page.locator(".jp-Cell").nth(1)).to_contain_text("was stopped", timeout=LIVE)
+
+
+def test_interrupt_stops_then_kills(notebook: Callable[..., Page]) -> None:
+    """The first interrupt of the kernel sends stop, the second one kills a process that ignores it."""
+    mark = "2718.28"
+    page = notebook(SETUP, f"%%sandbox_exec\ntrap '' TERM; echo ready; sleep {mark}; sleep {mark}")
+    run_cell(page, 0)
+    run_cell(page, 1)
+    expect(page.locator(PANEL)).to_contain_text("ready")
+    interrupt = page.locator(
+        "[data-command='notebook:interrupt-kernel'], [title*='Interrupt']"
+    ).first
+    interrupt.click()
+    expect(page.locator(PANEL)).to_contain_text("stop sent")
+    interrupt.click()
+    _gone(f"sleep {mark}")
+    expect(page.locator(".jp-Cell").nth(1)).to_contain_text("ProcessError", timeout=LIVE)
+
+
+def test_background_run_and_other_cells(notebook: Callable[..., Page]) -> None:
+    """``--bg`` returns at once; other cells run while its panel is live; then it becomes static."""
+    page = notebook(
+        SETUP,
+        "%%sandbox_exec --bg -n back -o back\nfor i in 1 2 3 4 5 6 7 8; do echo b$i; sleep 0.4; done",
+        "print('other', back.status)",
+    )
+    run_cell(page, 0)
+    run_cell(page, 1)
+    run_cell(page, 2)
+    expect(page.locator(".jp-Cell").nth(2)).to_contain_text("other running")
+    expect(page.locator(PANEL)).to_contain_text("b3")
+    expect(page.locator(".jp-OutputArea pre", has_text="b8")).to_be_visible(timeout=LIVE)
+
+
+def test_failed_cell_shows_a_short_error(notebook: Callable[..., Page]) -> None:
+    """A non-zero exit leaves two short lines, no traceback, and the output above them."""
+    page = notebook(SETUP, "%%sandbox_exec -n bad\necho before; echo oops >&2; exit 3")
+    run_cell(page, 0)
+    run_cell(page, 1)
+    cell = page.locator(".jp-Cell").nth(1)
+    expect(cell).to_contain_text("ProcessError: bad failed with exit code 3", timeout=LIVE)
+    expect(cell).to_contain_text("before")
+    expect(cell).not_to_contain_text("Traceback")
+
+
+def test_saved_notebook_is_readable_without_a_kernel(
+    notebook: Callable[..., Page], lab: Lab, page: Page, request: pytest.FixtureRequest
+) -> None:
+    """Reopened with no kernel the last 200 lines are there, and how many there were."""
+    notebook(SETUP, "%%sandbox_exec\nseq 1 1000")
+    run_cell(page, 0)
+    run_cell(page, 1)
+    expect(page.locator(".jp-OutputArea pre", has_text="1000").first).to_be_visible(timeout=LIVE)
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+s")
+    path = lab.folder / f"{request.node.name}.ipynb"
+    deadline = time.monotonic() + 10
+    while "text/html" not in path.read_text("utf-8"):
+        assert time.monotonic() < deadline, "the notebook was not saved"
+        page.wait_for_timeout(100)
+    outputs = json.loads(path.read_text("utf-8"))["cells"][1]["outputs"]
+    kinds = {kind for output in outputs for kind in output.get("data", {})}
+    assert kinds == {"text/html", "text/plain"}
+    reopened = Path(path).with_name("reopened.ipynb")
+    document = json.loads(path.read_text("utf-8"))
+    document["metadata"]["kernelspec"] = {"name": "gone", "display_name": "gone"}
+    reopened.write_text(json.dumps(document), "utf-8")
+    page.goto(lab.address(reopened.name))
+    expect(page.locator(".jp-OutputArea").filter(has_text="801").first).to_be_visible(timeout=LIVE)
+    expect(page.locator(".jp-OutputArea").filter(has_text="1,000").first).to_be_visible()
