@@ -558,10 +558,10 @@ class SandboxClient:
             if isinstance(error, TransportError) or error.status_code == 401:
                 self._forget_local()
             if run is not None and not isinstance(error, NotFoundError):
-                run.message = "connection lost; trying again"
+                run.trouble = "connection lost; trying again"
             raise
         if run is not None:
-            run.message = None
+            run.trouble = None
         return answer
 
     @asynccontextmanager

@@ -58,6 +58,7 @@ class SandboxRun:
         self.timeout = timeout
         self.timed_out = False
         self.message: str | None = None
+        self.trouble: str | None = None
         self.ledgers = {stream: Ledger(stream) for stream in streams}
         self.logs = Table(LOGS, constants={"sandbox": sandbox, "process": process.name})
         self.started = datetime.now(UTC) if fresh else None
@@ -253,7 +254,7 @@ class SandboxRun:
             "integrity": self.integrity,
             "local": self.local,
             "final": self._final or self._broken,
-            "message": self.message,
+            "message": self.trouble or self.message,
             "partial": [[s, ledger.partial] for s, ledger in self.ledgers.items() if ledger.partial],
         }
 
