@@ -109,7 +109,9 @@ def load(name: str) -> Recording:
         if path.exists():
             with gzip.open(path) as file:
                 return _decoded(json.load(file))
-    pytest.skip(f"the recording {name} is not copied (size) and not at {ELSEWHERE.name}/{name}.json.gz")
+    pytest.skip(
+        f"the recording {name} is not copied (size) and not at {ELSEWHERE.name}/{name}.json.gz"
+    )
 
 
 def _decoded(document: dict[str, Any]) -> Recording:
@@ -119,11 +121,13 @@ def _decoded(document: dict[str, Any]) -> Recording:
         _exchange(entry, blobs) for entry in document["exchanges"] if entry["role"] != "note"
     ]
     truth = {
-        run: Truth(**{
-            stream: blobs[files[stream]["blob"]]
-            for stream in ("stdout", "stderr", "combined")
-            if files.get(stream) and "blob" in files[stream]
-        })
+        run: Truth(
+            **{
+                stream: blobs[files[stream]["blob"]]
+                for stream in ("stdout", "stderr", "combined")
+                if files.get(stream) and "blob" in files[stream]
+            }
+        )
         for run, files in (document.get("truth") or {}).items()
     }
     return Recording(

@@ -1,7 +1,7 @@
 """The imitation tells the truth: its bytes are those of the recordings, up to timing.
 
-Every recorded request is put to it again, at the recorded times. What does not depend on timing must be equal;
-what does (where a chunk was cut, which stream came first) must hold the same bytes. Not enacted, for their
+Every recorded request is put to it again, at the recorded times. What does not depend on timing must be
+equal; what does (where a chunk was cut, which stream came first) must hold the same bytes. Not enacted, for their
 length or their luck, and checked in another way in ``test_imitation_habits.py``: ``quiet_35s``,
 ``stray_keepalive``, ``stray_keepalive_json``, ``watch_log_dir`` (30 s periods), ``slow_reader_stalls``,
 ``burst_then_alive``, ``cap_head_punched`` (megabytes whose cuts are luck).
@@ -256,7 +256,7 @@ def test_recorded_chunks_make_the_recorded_events() -> None:
     aside = {event("stdout", data) for data in ASIDE}
     for recording, chunks in _with_chunks():
         lines = [line + b"\n" for line in recording.one("b_ndjson").body.splitlines()]
-        output = [line for line in lines if line.startswith((b'{"type":"std'))]
+        output = [line for line in lines if line.startswith(b'{"type":"std')]
         made = [event(stream, chunk) for stream, chunk in chunks]
         assert made == [line for line in output if line not in aside], recording.name
         checked += len(made)

@@ -75,12 +75,16 @@ def _wants_download(request: Request) -> bool:
 
 async def _as_json(response: Response, shown: str, path: Path, status: os.stat_result) -> None:
     try:
-        content = path.read_bytes()
+        content = _read(path)
     except (FileNotFoundError, ProcessLookupError):
         await response.json(404, error(f"stat {shown}: no such file or directory"))
         return
     members = _facts(shown, "", status) | {"content": text(content)}
     await response.json(200, dumps(members))
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes()
 
 
 def _facts(shown: str, name: str, status: os.stat_result) -> dict[str, Any]:

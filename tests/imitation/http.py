@@ -75,6 +75,8 @@ class Connection(asyncio.Protocol):
         self, serve: Callable[[Connection], Awaitable[None]], send_buffer: int | None
     ) -> None:
         self.gone = asyncio.Event()
+        self.lost = asyncio.Event()
+        """Set when the socket is closed; ``gone`` may come long before, at the client's FIN."""
         self.sent = 0
         self._serve = serve
         self._send_buffer = send_buffer
@@ -104,6 +106,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone.set()
+        self.lost.set()
         self._more.set()
         self._writable.set()
 

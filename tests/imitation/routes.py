@@ -116,7 +116,7 @@ async def _wait_for_completion(
     response: Response, process: Process, members: dict[str, Any]
 ) -> None:
     timeout = _limit(members)
-    if not await first(process.finished, response.connection.gone, timeout=timeout):
+    if not await first(process.finished, response.connection.gone, within=timeout):
         raise Refusal(422, f"process timed out after {timeout} seconds")
 
 
@@ -128,7 +128,7 @@ async def _wait_for_ports(response: Response, members: dict[str, Any]) -> None:
         if deadline is not None and time.monotonic() >= deadline:
             raise Refusal(422, f"process timed out waiting for ports after {timeout} seconds")
         pause = 0.2 if deadline is None else min(0.2, max(0.0, deadline - time.monotonic()))
-        if await first(response.connection.gone, timeout=pause):
+        if await first(response.connection.gone, within=pause):
             raise Gone
 
 
@@ -154,13 +154,13 @@ def listening_ports() -> set[int]:
     return ports
 
 
-async def first(*events: asyncio.Event, timeout: float | None = None) -> bool:
+async def first(*events: asyncio.Event, within: float | None = None) -> bool:
     """Wait until one of the events is set; False when the time is over."""
     if any(event.is_set() for event in events):
         return True
     waiters = [asyncio.ensure_future(event.wait()) for event in events]
     try:
-        done, _ = await asyncio.wait(waiters, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(waiters, timeout=within, return_when=asyncio.FIRST_COMPLETED)
     finally:
         await _cancel(waiters)
     return bool(done)
@@ -235,7 +235,7 @@ async def _attached(
     try:
         await attachment.replay(process.combined, size)
         gone = response.connection.gone
-        ended = await first(done, gone, timeout=habits.cut_after)
+        ended = await first(done, gone, within=habits.cut_after)
         if gone.is_set() or not ended:
             response.connection.close()
             raise Gone

@@ -23,7 +23,10 @@ from tests.imitation.http import COMMON, Connection, Context, Gone, Request, Res
 from tests.imitation.table import Table
 from tests.imitation.watch import watch
 
-_HTML = "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n</body>\r\n</html>\r\n"
+_HTML = (
+    "<html>\r\n<head><title>{0}</title></head>\r\n"
+    "<body>\r\n<center><h1>{0}</h1></center>\r\n</body>\r\n</html>\r\n"
+)
 _HTML_REASONS = {
     429: "429 Too Many Requests",
     502: "502 Bad Gateway",
@@ -82,7 +85,7 @@ class Server:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     async def restart(self, down: float, spared: Connection | None = None) -> None:
-        """Restart the API: every connection breaks, nothing listens for ``down`` seconds, processes live on."""
+        """Restart the API: connections break, nothing listens for ``down`` seconds, processes live on."""
         self._listener.close()
         await self.table.let_go()
         await self._hang_up({spared} if spared else set())
@@ -92,12 +95,13 @@ class Server:
         await self.start(self._port)
 
     async def _hang_up(self, spared: set[Connection]) -> None:
-        tasks = []
-        for connection in self._connections - spared:
+        ending = self._connections - spared
+        for connection in ending:
             connection.reset()
             connection.task.cancel()
-            tasks.append(connection.task)
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(connection.task for connection in ending), return_exceptions=True)
+        for connection in ending:
+            await connection.lost.wait()
 
     # One connection, one request
 
@@ -111,6 +115,7 @@ class Server:
             pass
         finally:
             connection.close()
+            await connection.lost.wait()
             self._connections.discard(connection)
 
     async def _answer(self, connection: Connection, request: Request) -> bool:

@@ -149,8 +149,9 @@ class Table:
     def _check_folder(self, process: Process) -> None:
         folder = process.working_dir
         if folder and not (self.work_dir / folder).exists():
-            message = f"could not execute command '{process.command}' because folder '{folder}' does not exist"
-            raise Refusal(422, f"failed to start process: {message}")
+            failed = f"could not execute command '{process.command}'"
+            reason = f"because folder '{folder}' does not exist"
+            raise Refusal(422, f"failed to start process: {failed} {reason}")
 
     def _spawn(self, process: Process, *, first: bool) -> None:
         flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if first else os.O_APPEND)
@@ -359,7 +360,7 @@ class Table:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def adopt(self) -> None:
-        """Take the processes over after a restart of the API: without tailer, timers or restarts (3.6, 4.6)."""
+        """Take the processes over after an API restart: without tailer, timers or restarts (3.6, 4.6)."""
         self.lock = ReadersWriter()
         for process in self.processes.values():
             process.listeners.clear()
