@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 import uuid
@@ -118,12 +119,18 @@ def test_order_of_streams_is_kept_for_replay(client: httpx.Client) -> None:
 def test_signals_reach_the_whole_group(client: httpx.Client, verb: str) -> None:
     """Children of children go, too."""
     name = start(client, "sh -c 'sleep 60 & echo $!; wait' & echo $!; wait")["name"]
-    pids = until(lambda: (p := raw(client, name).split()) and len(p) == 2 and p)
+    until(lambda: raw(client, name).count(b"\n") == 2)
+    pids = [int(pid) for pid in raw(client, name).split()]
     assert client.delete(f"/process/{name}{verb}").status_code == 200
     facts = until(lambda: ended(client, name))
     assert (facts["status"], facts["exitCode"]) == ("killed" if verb else "stopped", -1)
     for pid in pids:
-        until(lambda pid=pid: not alive(int(pid)))
+        until(functools.partial(gone, pid))
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended."""
+    return not alive(pid)
 
 
 def alive(pid: int) -> bool:
@@ -308,7 +315,9 @@ def test_reused_name_starts_new_logs(client: httpx.Client) -> None:
     assert stream == "stdout:first unterminated"
 
 
-@pytest.mark.parametrize("name", ["with blank", "50%", "a?b#c", "ünï", ".", "..", "-", "4242424", "007"])
+@pytest.mark.parametrize(
+    "name", ["with blank", "50%", "a?b#c", "ünï", ".", "..", "-", "4242424", "007"]
+)
 def test_odd_names(client: httpx.Client, name: str) -> None:
     """Any name that is one file name works, percent-encoded; numbers, too."""
     run(client, "echo hi", name=name)
@@ -327,15 +336,17 @@ def test_many_readers_each_get_everything(client: httpx.Client, service: LocalSe
         with service.client() as reader:
             return reader.get(f"/process/{name}/logs/stream").text == expected
 
-    with client.stream("GET", f"/process/{name}/logs/stream"):  # a client that does not read
-        with ThreadPoolExecutor(20) as pool:
-            readers = [pool.submit(read) for _ in range(20)]
-            with service.client() as other:
-                begun = time.monotonic()
-                assert other.get(f"/process/{name}").status_code == 200
-                assert run(other, "echo quick")["stdout"] == "quick\n"
-                assert time.monotonic() - begun < 5
-            assert all(reader.result(60) for reader in readers)
+    with (
+        client.stream("GET", f"/process/{name}/logs/stream"),  # a client that does not read
+        ThreadPoolExecutor(20) as pool,
+        service.client() as other,
+    ):
+        readers = [pool.submit(read) for _ in range(20)]
+        begun = time.monotonic()
+        assert other.get(f"/process/{name}").status_code == 200
+        assert run(other, "echo quick")["stdout"] == "quick\n"
+        assert time.monotonic() - begun < 5
+        assert all(reader.result(60) for reader in readers)
 
 
 def test_lines_are_live(client: httpx.Client, service: LocalService) -> None:
@@ -374,6 +385,11 @@ def test_hang_up_leaves_the_process(client: httpx.Client) -> None:
 
 
 def test_keep_alive_default_and_answer(client: httpx.Client) -> None:
-    """keepAlive is answered as asked."""
+    """The answer says what was asked for; killed in time, a waiting one is a 422."""
     assert run(client, "true", keepAlive=True)["keepAlive"] is True
     assert run(client, "true")["keepAlive"] is False
+    body = {"command": "sleep 60", "name": "overdue", "keepAlive": True, "timeout": 1}
+    answer = client.post("/process", json=body | {"waitForCompletion": True})
+    assert answer.status_code == 422
+    assert answer.json() == {"error": "process timed out after 1 seconds"}
+    assert until(lambda: ended(client, "overdue"))["status"] == "killed"

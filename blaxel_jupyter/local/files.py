@@ -22,7 +22,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from blaxel_jupyter.local.answers import NO_CACHE, STREAM, Stream, answer, error, read_json
+from blaxel_jupyter.local.answers import (
+    MAX_BODY,
+    NO_CACHE,
+    STREAM,
+    Stream,
+    answer,
+    error,
+    read_json,
+)
 from blaxel_jupyter.local.processes import Processes
 from blaxel_jupyter.local.routes import head, processes_of
 from blaxel_jupyter.process import KEEPALIVE, LOG_DIR
@@ -105,6 +113,8 @@ async def get_file(request: Request) -> Response:
     if wanted or request.query_params.get("download") == "true":
         return _download(request, file, facts, path.name)
     with os.fdopen(file, "rb") as opened:
+        if facts.st_size > MAX_BODY:
+            return error(413, f"{name} is too large for JSON: ask for application/octet-stream")
         return answer(_described(name, facts, decode_like_go(opened.read())))
 
 

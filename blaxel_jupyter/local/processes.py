@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import secrets
 import signal
 import string
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from blaxel_jupyter.local import spawn
 from blaxel_jupyter.local.capture import Log, Stream, Wakeups
+from blaxel_jupyter.local.facts import Facts
 
 RESTART_PAUSE = 1.0
 """Seconds between a failure and the restart (protocol 3.2)."""
@@ -47,31 +45,6 @@ class NotRunningError(Exception):
     """There is nothing left to send a signal to."""
 
 
-@dataclass(slots=True)
-class Facts:
-    """What is kept on disk about one process; times are Unix seconds."""
-
-    key: str
-    name: str
-    command: str
-    pid: int
-    started: float
-    working_dir: str = ""
-    env: dict[str, str] = field(default_factory=dict)
-    status: str = "running"
-    exit_code: int = 0
-    ended: float | None = None
-    restart_on_failure: bool = False
-    max_restarts: int = 0
-    restart_count: int = 0
-    keep_alive: bool = False
-    deadline: float | None = None
-    os_pid: int = 0
-    keeper: int = 0
-    os_identity: str = ""
-    keeper_identity: str = ""
-
-
 class LocalProcess:
     """One process: its facts, its log, and whether it may still change."""
 
@@ -82,6 +55,8 @@ class LocalProcess:
         """Set when it has ended and will not be restarted."""
         self.pause: asyncio.TimerHandle | None = None
         self.limit: asyncio.TimerHandle | None = None
+        self.overdue = False
+        """Whether the service killed it at the end of its time."""
 
     @property
     def alive(self) -> bool:
@@ -251,7 +226,7 @@ class Processes:
         for stream in process.log.paths:
             self._tell("CREATE", f"{facts.name}.{stream}.log")
         process.log.capture(self._wakeups, lambda stream: self._grown(process, stream))
-        on_end(facts.keeper, lambda: self._ended(process))
+        spawn.on_end(facts.keeper, lambda: self._ended(process))
         if facts.deadline is not None and process.limit is None:
             left = max(0.0, facts.deadline - time.time())
             process.limit = asyncio.get_running_loop().call_later(left, self._overdue, process)
@@ -267,7 +242,7 @@ class Processes:
             return
         ending = spawn.read_ending(self._ending(process))
         if ending is None and spawn.identity(facts.os_pid) == facts.os_identity != "":
-            on_end(facts.os_pid, lambda: self._ended(process))  # only its keeper was killed
+            spawn.on_end(facts.os_pid, lambda: self._ended(process))  # only its keeper was killed
             return
         self._note_end(process, ending or spawn.Ending(-1, time.time()))
         if self._restarts_left(process):
@@ -320,7 +295,7 @@ class Processes:
         facts.status, facts.exit_code, facts.ended = "running", 0, None
         facts.started = time.time()
         self._save(process)
-        on_end(facts.keeper, lambda: self._ended(process))
+        spawn.on_end(facts.keeper, lambda: self._ended(process))
 
     def _close(self, process: LocalProcess) -> None:
         if process.limit is not None:
@@ -333,6 +308,7 @@ class Processes:
     def _overdue(self, process: LocalProcess) -> None:
         with contextlib.suppress(NotRunningError):
             self.kill(process)
+            process.overdue = True
 
     def stop(self, process: LocalProcess) -> None:
         """Send SIGTERM to the process group; a pending restart is called off.
@@ -358,7 +334,7 @@ class Processes:
         elif process.alive:
             self._signal(process, signal.SIGKILL, "killed")
         else:
-            leftover = _leftover(process.facts)
+            leftover = spawn.marked_members(process.facts.os_pid, f"{MARK}={process.facts.key}")
             if not leftover:
                 raise NotRunningError
             for pid in leftover:
@@ -387,18 +363,11 @@ class Processes:
         return self.state / f"{process.facts.key}.exit"
 
     def _save(self, process: LocalProcess) -> None:
-        path = self.state / f"{process.facts.key}.json"
-        draft = path.with_suffix(".new")
-        with open(draft, "w", opener=_private) as file:
-            json.dump(asdict(process.facts), file)
-        draft.replace(path)
+        process.facts.save(self.state)
 
     def _adopt(self) -> None:
         """Take over what an earlier service has left: finished processes, and running ones live."""
-        known = {each.name for each in fields(Facts)}
-        for path in sorted(self.state.glob("*.json")):
-            members = json.loads(path.read_text())
-            facts = Facts(**{name: value for name, value in members.items() if name in known})
+        for facts in Facts.load_all(self.state):
             process = LocalProcess(facts, self._log(facts))
             self._table[facts.key] = process
             if facts.ended is not None:
@@ -417,7 +386,7 @@ class Processes:
         facts = process.facts
         ending = spawn.read_ending(self._ending(process))
         if ending is None and spawn.identity(facts.os_pid) == facts.os_identity != "":
-            on_end(facts.os_pid, lambda: self._ended(process))
+            spawn.on_end(facts.os_pid, lambda: self._ended(process))
             return
         self._note_end(process, ending or spawn.Ending(-1, time.time()))
         self._close(process)
@@ -455,53 +424,3 @@ def _check_name(name: str) -> None:
     ):
         if bad:
             raise StartError(f"failed to start process: open {file}: {reason}")
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _leftover(facts: Facts) -> list[int]:
-    """Return the pids of what a finished process has left in its group (Linux; elsewhere none)."""
-    mark = f"{MARK}={facts.key}".encode()
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            group = int((folder / "stat").read_bytes().rpartition(b")")[2].split()[2])
-            if group == facts.os_pid and mark in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-    return found
-
-
-def on_end(pid: int, call: Callable[[], None]) -> None:
-    """Call once when a process of this user has ended, a child of the service or not."""
-    loop = asyncio.get_running_loop()
-    if sys.platform != "linux":
-        _poll_end(pid, call)
-        return
-    try:
-        file = os.pidfd_open(pid)
-    except ProcessLookupError:
-        loop.call_soon(call)
-        return
-
-    def ended() -> None:
-        loop.remove_reader(file)
-        os.close(file)
-        _reap(pid)
-        call()
-
-    loop.add_reader(file, ended)
-
-
-def _poll_end(pid: int, call: Callable[[], None]) -> None:
-    _reap(pid)
-    if spawn.identity(pid):
-        asyncio.get_running_loop().call_later(0.02, _poll_end, pid, call)
-    else:
-        call()
-
-
-def _reap(pid: int) -> None:
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)

@@ -20,6 +20,7 @@ from starlette.routing import Route
 from blaxel_jupyter.local import streams
 from blaxel_jupyter.local.answers import STREAM, Stream, answer, error, read_json
 from blaxel_jupyter.local.processes import (
+    KEEPALIVE_TIMEOUT,
     LocalProcess,
     NameTakenError,
     NotRunningError,
@@ -90,8 +91,8 @@ class Exec:
     @property
     def patience(self) -> float | None:
         """Seconds that the request waits; None for ever."""
-        if self.timeout is None and self.keep_alive:
-            return 600.0
+        if self.keep_alive and (self.timeout is None or self.timeout < 0):
+            return float(KEEPALIVE_TIMEOUT)
         return float(self.timeout) if self.timeout is not None and self.timeout > 0 else None
 
 
@@ -214,7 +215,7 @@ async def _wait(process: LocalProcess, asked: Exec) -> None:
     if asked.ports:
         try:
             async with asyncio.timeout(seconds):
-                while not all(map(_listening, asked.ports)):
+                while not all(map(_listening, asked.ports)):  # noqa: ASYNC110 - no event to wait for
                     await asyncio.sleep(PORT_INTERVAL)
         except TimeoutError:
             raise TimeoutError(
@@ -224,6 +225,8 @@ async def _wait(process: LocalProcess, asked: Exec) -> None:
         try:
             async with asyncio.timeout(seconds):
                 await process.final.wait()
+            if process.overdue:
+                raise TimeoutError  # killed at the same moment
         except TimeoutError:
             raise TimeoutError(f"process timed out after {seconds:.0f} seconds") from None
 

@@ -7,6 +7,7 @@ process ever holds any. Uses the standard library only; reads no request and kee
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import json
@@ -175,3 +176,51 @@ def _exists(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def on_end(pid: int, call: Callable[[], None]) -> None:
+    """Call once when a process of this user has ended, a child of the service or not."""
+    loop = asyncio.get_running_loop()
+    if sys.platform != "linux":
+        _poll_end(pid, call)
+        return
+    try:
+        file = os.pidfd_open(pid)
+    except ProcessLookupError:
+        loop.call_soon(call)
+        return
+
+    def ended() -> None:
+        loop.remove_reader(file)
+        os.close(file)
+        _reap(pid)
+        call()
+
+    loop.add_reader(file, ended)
+
+
+def _poll_end(pid: int, call: Callable[[], None]) -> None:
+    _reap(pid)
+    if identity(pid):
+        asyncio.get_running_loop().call_later(0.02, _poll_end, pid, call)
+    else:
+        call()
+
+
+def _reap(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def marked_members(group: int, mark: str) -> list[int]:
+    """Return the pids of a process group that have ``mark`` in their environment (Linux; else none).
+
+    The mark tells what a finished process left behind from strangers that got its pid since.
+    """
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            its = int((folder / "stat").read_bytes().rpartition(b")")[2].split()[2])
+            if its == group and mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found

@@ -58,7 +58,8 @@ def test_process_operations(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "expected", "code"), [("echo hello world", "completed", 0), ("exit 42", "failed", 42)]
+    ("command", "expected", "code"),
+    [("echo hello world", "completed", 0), ("exit 42", "failed", 42)],
 )
 def test_process_wait(client: httpx.Client, command: str, expected: str, code: int) -> None:
     """Waiting answers 200 with status, exit code and logs, failed or not."""
@@ -113,7 +114,10 @@ def test_process_stream_logs(client: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        ("for i in 1 2 3 4 5; do echo l$i; sleep 0.05; done", [f"stdout:l{i}" for i in range(1, 6)]),
+        (
+            "for i in 1 2 3 4 5; do echo l$i; sleep 0.05; done",
+            [f"stdout:l{i}" for i in range(1, 6)],
+        ),
         ("echo out; sleep 0.1; echo err >&2", ["stdout:out", "stderr:err"]),
         ("echo fast", ["stdout:fast"]),
     ],
@@ -280,7 +284,10 @@ def test_process_timeout_with_wait_for_completion(client: httpx.Client) -> None:
     body = {"command": "sleep 30", "name": name, "waitForCompletion": True, "timeout": 1}
     answer = client.post("/process", json=body)
     assert 1 <= time.monotonic() - begun < 3
-    assert (answer.status_code, answer.json()["error"]) == (422, "process timed out after 1 seconds")
+    assert (answer.status_code, answer.json()["error"]) == (
+        422,
+        "process timed out after 1 seconds",
+    )
     assert status(client, name) == "running"
     client.delete(f"/process/{name}/kill")
     assert status(client, name) == "killed"

@@ -119,7 +119,7 @@ async def test_receives_stdout_via_on_stdout(sandbox: Any) -> None:
 async def eventually(condition: Any, seconds: float = 10.0) -> None:
     """Wait until the condition holds; fail after ``seconds``."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - the SDK has no event to wait for
             await asyncio.sleep(0.01)
 
 
@@ -185,9 +185,7 @@ async def test_streams_in_real_time(sandbox: Any) -> None:
 async def test_close_stream_early(sandbox: Any) -> None:
     """After close no callback fires; closing twice is fine."""
     name, logs = unique("closed"), []  # type: ignore[var-annotated]
-    await sandbox.process.exec(
-        {"name": name, "command": "while :; do echo tick; sleep 0.02; done"}
-    )
+    await sandbox.process.exec({"name": name, "command": "while :; do echo tick; sleep 0.02; done"})
     stream = sandbox.process.stream_logs(name, {"on_log": logs.append})
     await eventually(lambda: len(logs) > 2)
     stream.close()
@@ -294,7 +292,7 @@ async def test_keep_alive_is_off_by_default(sandbox: Any) -> None:
 
 
 async def test_wait_for_ports(sandbox: Any) -> None:
-    """exec returns when the port is up; a fetch then gives 200 OK."""
+    """Exec returns when the port is up; a fetch then gives 200 OK."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -307,7 +305,7 @@ async def test_wait_for_ports(sandbox: Any) -> None:
     )
     name = unique("server")
     await sandbox.process.exec(
-        {"name": name, "command": f"python3 -c \"{program}\"", "wait_for_ports": [port]}
+        {"name": name, "command": f'python3 -c "{program}"', "wait_for_ports": [port]}
     )
     async with httpx.AsyncClient() as client:
         assert (await client.get(f"http://127.0.0.1:{port}/")).text == "OK"

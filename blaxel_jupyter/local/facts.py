@@ -1,0 +1,50 @@
+"""Keep the facts about one process in a small file, so that a replaced service knows them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+
+@dataclass(slots=True)
+class Facts:
+    """What is kept on disk about one process; times are Unix seconds."""
+
+    key: str
+    name: str
+    command: str
+    pid: int
+    started: float
+    working_dir: str = ""
+    env: dict[str, str] = field(default_factory=dict)
+    status: str = "running"
+    exit_code: int = 0
+    ended: float | None = None
+    restart_on_failure: bool = False
+    max_restarts: int = 0
+    restart_count: int = 0
+    keep_alive: bool = False
+    deadline: float | None = None
+    os_pid: int = 0
+    keeper: int = 0
+    os_identity: str = ""
+    keeper_identity: str = ""
+
+    def save(self, folder: Path) -> None:
+        """Write the facts to ``<key>.json``, atomically and for the user's eyes only."""
+        path = folder / f"{self.key}.json"
+        draft = path.with_suffix(".new")
+        with open(draft, "w", opener=lambda file, flags: os.open(file, flags, 0o600)) as file:
+            json.dump(asdict(self), file)
+        draft.replace(path)
+
+    @classmethod
+    def load_all(cls, folder: Path) -> Iterator[Facts]:
+        """Read what an earlier service has saved, oldest first; members unknown here are left out."""
+        known = {each.name for each in fields(cls)}
+        for path in sorted(folder.glob("*.json")):
+            members = json.loads(path.read_text())
+            yield cls(**{name: value for name, value in members.items() if name in known})
