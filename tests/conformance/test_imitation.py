@@ -1,10 +1,10 @@
 """The imitation tells the truth: its bytes are those of the recordings, up to timing.
 
 Every recorded request is put to it again, at the recorded times. What does not depend on timing must be
-equal; what does (where a chunk was cut, which stream came first) must hold the same bytes. Not enacted, for their
-length or their luck, and checked in another way in ``test_imitation_habits.py``: ``quiet_35s``,
-``stray_keepalive``, ``stray_keepalive_json``, ``watch_log_dir`` (30 s periods), ``slow_reader_stalls``,
-``burst_then_alive``, ``cap_head_punched`` (megabytes whose cuts are luck).
+equal; what does (where a chunk was cut, which stream came first) must hold the same bytes. Not enacted,
+for their length or their luck, and checked in another way in ``test_imitation_habits.py``:
+``quiet_35s``, ``stray_keepalive``, ``stray_keepalive_json``, ``watch_log_dir`` (30 s periods),
+``slow_reader_stalls``, ``burst_then_alive``, ``cap_head_punched`` (megabytes whose cuts are luck).
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from tests.recordings import load
 LOGS = "/filesystem/%2Fvar%2Flog%2Fsandbox-api"
 RAW = {"Accept": "application/octet-stream"}
 NDJSON = {"Accept": "text/event-stream"}
+UNTIL_TOLD = "while [ ! -e go ]; do sleep 0.05; done"
 
 
 @contextmanager
@@ -39,12 +40,18 @@ def start(client: httpx.Client, name: str, command: str, **members: object) -> h
     return client.post("/process", json={"name": name, "command": command, **members})
 
 
+def tell(client: httpx.Client) -> None:
+    """Let a process that waits ``UNTIL_TOLD`` go on."""
+    client.put("/filesystem/go", json={"content": ""})
+
+
 def hold(server: Imitation, path: str) -> socket.socket:
-    """Send a GET and read nothing of the answer."""
+    """Send a GET and read nothing of the answer but its beginning."""
     address = urlsplit(server.url)
     held = socket.create_connection((address.hostname, address.port))
     held.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     held.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    held.recv(64)
     return held
 
 
@@ -68,17 +75,16 @@ def broken_download(client: httpx.Client, path: str) -> tuple[bytes, int]:
 
 def test_a_keepalive_lands_inside_an_unfinished_line() -> None:
     """The text stream is that of ``quiet_35s``, byte for byte."""
-    until_told = "while [ ! -e go ]; do sleep 0.05; done"
     with served(Habits(keepalive=1.0)) as (_, client):
         start(
-            client, "quiet", f"echo start; printf '50%%'; {until_told}; printf ' 60%%\\n'; echo end"
+            client, "quiet", f"echo start; printf '50%%'; {UNTIL_TOLD}; printf ' 60%%\\n'; echo end"
         )
         body = b""
         with client.stream("GET", "/process/quiet/logs/stream") as answer:
             for piece in answer.iter_raw():
                 body += piece
                 if piece.endswith(b"[keepalive]\n"):
-                    client.put("/filesystem/go", json={"content": ""})
+                    tell(client)
     assert body == load("quiet_35s").one("a_text_live").body
 
 
@@ -116,8 +122,9 @@ def test_keepalives_of_a_dropped_stream_spoil_other_answers() -> None:
 def test_a_client_that_does_not_read_stalls_the_process_api() -> None:
     """GET and POST hang; ``/health`` and raw files answer; all recovers when the client closes (4.6)."""
     with served(Habits(send_buffer=4096, round_pause=0.0)) as (server, client):
-        start(client, "slow", "head -c 8000000 /dev/zero | tr '\\0' 'a'; sleep 20")
+        start(client, "slow", f"{UNTIL_TOLD}; head -c 8000000 /dev/zero | tr '\\0' 'a'; sleep 20")
         with closing(hold(server, "/process/slow/logs/stream")):
+            tell(client)
             with pytest.raises(httpx.ReadTimeout):
                 ask_forever(client, "/process/slow")
             with pytest.raises(httpx.ReadTimeout):
@@ -165,7 +172,7 @@ def test_a_watch_tells_of_writes_in_the_recorded_words() -> None:
         start(
             client,
             "watch-a",
-            "while [ ! -e go ]; do sleep 0.05; done; echo a; sleep 0.2; echo b >&2",
+            f"{UNTIL_TOLD}; echo a; sleep 0.2; echo b >&2",
         )
         with client.stream("GET", url) as answer:
             names = {name for name in answer.headers if name != "date"}
@@ -203,7 +210,7 @@ def test_after_a_restart_of_the_api_processes_are_adopted_without_a_tailer() -> 
         start(
             client,
             "lives",
-            "echo before; while [ ! -e go ]; do sleep 0.05; done; echo after; exit 3",
+            f"echo before; {UNTIL_TOLD}; echo after; exit 3",
         )
         with client.stream("GET", "/process/lives/logs/stream") as answer:
             lines = answer.iter_lines()
@@ -212,7 +219,7 @@ def test_after_a_restart_of_the_api_processes_are_adopted_without_a_tailer() -> 
             with pytest.raises(httpx.TransportError):
                 next(lines)
         assert client.get("/process/lives").json()["status"] == "running"
-        client.put("/filesystem/go", json={"content": ""})
+        tell(client)
         assert client.get("/process/lives/logs/stream").content == b"stdout:before\n"
         process = client.get("/process/lives").json()
     assert (process["status"], process["exitCode"]) == ("completed", 0)
