@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
+import signal
 import sys
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -102,12 +105,15 @@ class Cell:
     async def wait_async(self) -> None:
         """Wait until the run ends, in a cell that awaits."""
         done = asyncio.wrap_future(self._done)
-        while not done.done():
-            try:
-                await asyncio.wait({done}, timeout=TICK)
-                self._print_new()
-            except asyncio.CancelledError:
-                if self._interrupted():
+        with _interrupts() as pressed:
+            while not done.done():
+                try:
+                    await asyncio.wait({done}, timeout=TICK)
+                    self._print_new()
+                    interrupted = pressed() > self._interrupts
+                except asyncio.CancelledError:
+                    interrupted = True
+                if interrupted and self._interrupted():
                     return
         done.exception()  # read it here, or asyncio complains: _finish raises the original
         self._finish()
@@ -185,6 +191,28 @@ class Cell:
         self._run.message = text
         if self._show.display == "plain":
             print(text)
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Callable[[], int]]:
+    """Count SIGINTs in a cell that awaits: the kernel itself would deliver the first one only.
+
+    Off the main thread, where signals cannot be caught, the kernel's way stays: one cancellation.
+    """
+    count = 0
+
+    def pressed(_signal: int, _frame: object) -> None:
+        nonlocal count
+        count += 1
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: 0
+        return
+    before = signal.signal(signal.SIGINT, pressed)
+    try:
+        yield lambda: count
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def failure(run: SandboxRun, variable: str, *, interrupted: bool = False) -> ProcessError | None:

@@ -186,7 +186,8 @@ async def resolve(sandbox: Any, url: str | None, http: Http) -> Target:
         return _of_instance(sandbox)
     forced = credentials.forced_sandbox_url(sandbox)
     if forced:
-        return Target(sandbox, _checked(forced), _account())
+        auth = await anyio.to_thread.run_sync(_auth_for_url, forced)
+        return Target(sandbox, _checked(forced), auth)
     if sandbox == "local" or sandbox.startswith("local/"):
         plane = await control_plane(http, local=True)
         name = sandbox.partition("/")[2] or "local"
@@ -235,23 +236,29 @@ def _checked(url: str) -> str:
 def _auth_for_url(url: str) -> Auth | None:
     """Sign requests to a given URL: the local service's token for itself, the account's over TLS.
 
-    A key never goes in clear text to another machine.
+    A key never goes in clear text to another machine; on this one a broken credential is no hindrance.
     """
     from blaxel_jupyter import local as service  # only when it is asked for
 
     parts = urlsplit(url)
-    found = service.find() if parts.hostname in {"127.0.0.1", "localhost"} else None
+    if parts.hostname not in {"127.0.0.1", "localhost", "::1"}:
+        return _account() if parts.scheme == "https" else None
+    found = service.find()
     if found is not None and urlsplit(found.url).port == parts.port:
         return KeyAuth(found.token)
-    loopback = parts.hostname in {"127.0.0.1", "localhost", "::1"}
-    return _account() if parts.scheme == "https" or loopback else None
+    try:
+        return _account()
+    except CredentialsError:
+        return None
 
 
 def _account() -> Auth | None:
-    try:
-        return auth_for(credentials.blaxel())
-    except CredentialsError:
+    """Sign as the account if there is one; a broken file or key is an error, not "no account"."""
+    places = {source.name for source in credentials.sources()}
+    some = places & {"BL_API_KEY", "BL_CLIENT_CREDENTIALS", "unreadable"}
+    if not some and not any(": " in name for name in places):
         return None
+    return auth_for(credentials.blaxel())
 
 
 def _of_instance(instance: Any) -> Target:

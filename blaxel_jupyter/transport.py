@@ -91,7 +91,7 @@ class TokenAuth(httpx.Auth):
                 await self._renew(answer)
         used = self._sign(request)
         response = yield request
-        if response.status_code != 401:
+        if response.status_code != 401 or not self._login.renewable:
             return
         async with lock:
             if self._login.access_token == used:
@@ -108,7 +108,9 @@ class TokenAuth(httpx.Auth):
 
     def _is_due(self) -> bool:
         if not self._login.access_token:
-            return True
+            return True  # a service account's first token
+        if not self._login.renewable:
+            return False
         ends = self._login.expires_at
         return ends is not None and ends - time.time() < RENEW_BEFORE
 

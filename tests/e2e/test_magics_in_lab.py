@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def test_lines_arrive_and_output_becomes_static(notebook: Callable[..., Page]) -
 @pytest.mark.parametrize("prefix", ["", "%%time\n"], ids=["awaiting", "blocking"])
 def test_stop_button_ends_the_remote_process(notebook: Callable[..., Page], prefix: str) -> None:
     """The panel's Stop reaches the process while the cell waits, whichever way it waits."""
-    mark = f"31{len(prefix)}41.5"
+    mark = f"3141.{uuid.uuid4().int % 10**9}"
     page = notebook(SETUP, f"{prefix}%%sandbox_exec\necho ready; sleep {mark}")
     run_cell(page, 0)
     run_cell(page, 1)
@@ -85,7 +86,7 @@ def test_stop_button_ends_the_remote_process(notebook: Callable[..., Page], pref
 
 def test_interrupt_stops_then_kills(notebook: Callable[..., Page]) -> None:
     """The first interrupt of the kernel sends stop, the second one kills a process that ignores it."""
-    mark = "2718.28"
+    mark = f"2718.{uuid.uuid4().int % 10**9}"
     page = notebook(SETUP, f"%%sandbox_exec\ntrap '' TERM; echo ready; sleep {mark}; sleep {mark}")
     run_cell(page, 0)
     run_cell(page, 1)
