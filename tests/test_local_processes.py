@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from tests.local_service import LocalService, raw, run, until
@@ -347,6 +348,29 @@ def test_many_readers_each_get_everything(client: httpx.Client, service: LocalSe
         assert run(other, "echo quick")["stdout"] == "quick\n"
         assert time.monotonic() - begun < 5
         assert all(reader.result(60) for reader in readers)
+
+
+def test_readers_that_hang_up_are_forgotten(client: httpx.Client, service: LocalService) -> None:
+    """Clients that stop in the middle of 100 MB hold nobody up, and leave no open file behind."""
+    running = psutil.Process(service.facts["pid"])
+    name = start(client, "yes | head -c 100000000; sleep 60")["name"]
+    until(lambda: log_size(client, name) == 100_000_000)
+    before = running.num_fds()
+    begun = time.monotonic()
+    for _ in range(10):
+        with service.client() as other, other.stream("GET", f"/process/{name}/logs/stream") as body:
+            next(body.iter_raw())
+    assert client.get(f"/process/{name}").status_code == 200
+    assert time.monotonic() - begun < 5
+    until(lambda: running.num_fds() <= before)
+    assert running.memory_info().rss < 250_000_000
+    client.delete(f"/process/{name}/kill")
+
+
+def log_size(client: httpx.Client, name: str) -> int:
+    """Return the size of a process's stdout file."""
+    files = client.get("/filesystem/%2Fvar%2Flog%2Fsandbox-api").json()["files"]
+    return next((int(f["size"]) for f in files if f["name"] == f"{name}.stdout.log"), 0)
 
 
 def test_lines_are_live(client: httpx.Client, service: LocalService) -> None:

@@ -117,6 +117,7 @@ class Stream(Response):
         try:
             async for block in self.blocks:
                 await send({"type": "http.response.body", "body": block, "more_body": True})
+                await asyncio.sleep(0)  # sending need not wait; others, and a hang-up, get a turn
         finally:
             close = getattr(self.blocks, "aclose", None)
             if close is not None:
