@@ -14,8 +14,9 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from typing import Any, Literal
 
 from tests.imitation.files import parse_range
@@ -39,7 +40,7 @@ def cut(pieces: list[bytes], chunks: Chunks) -> list[bytes]:
         edges = [0, *cuts, len(body)]
     else:
         edges = [*range(min(len(body), _SINGLE)), *range(_SINGLE, len(body), _REST), len(body)]
-    return [body[begin:end] for begin, end in zip(edges, edges[1:], strict=False) if begin < end]
+    return [body[begin:end] for begin, end in pairwise(edges) if begin < end]
 
 
 @contextmanager
@@ -79,6 +80,7 @@ class _Stage:
     raw_files = True
     watch = True
     url = ""
+    stop: Callable[[], object]
 
     def __init__(
         self, recording: Recording, chunks: Chunks, seconds: float, first_stream: Late
