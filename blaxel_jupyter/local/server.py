@@ -69,17 +69,11 @@ def _listen(port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """A server that exits in order on SIGTERM; uvicorn's own ends the program by the signal."""
+    """A server that leaves signals to its owner; uvicorn's own ends the program by the signal."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(number, self._stop)
         yield
-
-    def _stop(self) -> None:
-        self.should_exit = True
 
 
 @contextmanager
@@ -114,6 +108,9 @@ async def _serve(listener: socket.socket, folder: Path, token: str, idle: float)
             timeout_graceful_shutdown=1,
         )
     )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, setattr, server, "should_exit", True)
     path = publish(url, token, folder)
     announce(url, path)
     watcher = asyncio.ensure_future(_exit_when_idle(server, guard, sandboxes, idle))
