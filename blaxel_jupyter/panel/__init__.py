@@ -107,10 +107,11 @@ class LogPanel(anywidget.AnyWidget):
     async def pump(self) -> None:
         """Flush until the header says ``final`` and every row was sent."""
         while True:
+            due = time.monotonic() + 1 / RATE
             final = self._run.header()["final"]
             if not self.flush() and final:
                 return
-            await anyio.sleep(1 / RATE)
+            await anyio.sleep(max(0.0, due - time.monotonic()))
 
     def _receive(self, _widget: object, content: object, _buffers: object) -> None:
         """Answer one message of a view; it may run on any thread and never raises."""

@@ -28,8 +28,13 @@ LONG_TASK_MS = 100
 TIMES_PRINT = 8
 WAIT_MS = 120_000
 
-LINE = 'f"{i:08d} INFO worker {i % 16:02d} step finished in {i % 997:4d} ms, loss={i % 7919:06d}, eta later on"'
-LINES = f"lines = [{LINE} for i in range({{n}})]\nimport gc, time; gc.collect()\n"
+LINES = """import gc, time
+lines = [
+    f"{i:08d} INFO worker {i % 16:02d} step finished in {i % 997:4d} ms, loss={i % 7919:06d}, all is well so far, go on"
+    for i in range(COUNT)
+]
+gc.collect()
+"""
 
 # What the page keeps: tasks of 50 ms and more, and when a condition was first true in a frame.
 WATCH = """([kind, wanted]) => {
@@ -80,7 +85,7 @@ class Result:
 def measure(lab: Lab, page: Page, kind: str, lines: int, prepare: str, show: str) -> Result:
     """Run ``show`` in a kernel where ``prepare`` made ``lines``, and wait for the last one's frame."""
     times = "print('from', start, sum(map(len, lines)) + len(lines))"
-    open_notebook(lab, page, f"{kind}.ipynb", LINES.format(n=lines) + prepare, show, times)
+    open_notebook(lab, page, f"{kind}.ipynb", LINES.replace('COUNT', str(lines)) + prepare, show, times)
     run_cell(page, 0)
     prompt = page.locator(".jp-CodeCell .jp-InputPrompt")
     page.wait_for_function(
@@ -93,7 +98,7 @@ def measure(lab: Lab, page: Page, kind: str, lines: int, prepare: str, show: str
     longest = max(page.evaluate("window.tasks"), default=0.0)
     session = page.context.new_cdp_session(page)
     session.send("HeapProfiler.collectGarbage")
-    heap = page.evaluate("performance.memory.usedJSHeapSize") / 1e6
+    heap = session.send("Runtime.getHeapUsage")["usedSize"] / 1e6
     run_cell(page, 2)
     said = page.get_by_text("from 1").last
     said.wait_for(timeout=WAIT_MS)

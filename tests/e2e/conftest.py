@@ -6,6 +6,7 @@ what a test shows.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -19,7 +20,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("BLAXEL_JUPYTER_CHROMIUM") or shutil.which("chromium")
@@ -33,6 +34,7 @@ FLAGS = (
     "--disable-sync",
 )
 START_SECONDS = 60
+expect.set_options(timeout=30_000)
 
 LAB_SETTINGS = {
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false"},
@@ -55,8 +57,14 @@ class Lab:
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Run JupyterLab on a free port with a configuration of its own."""
-    home = tmp_path_factory.mktemp("lab")
+    """Run JupyterLab for the whole session."""
+    with running_lab(tmp_path_factory.mktemp("lab")) as started:
+        yield started
+
+
+@contextlib.contextmanager
+def running_lab(home: Path, *flags: str) -> Iterator[Lab]:
+    """Run JupyterLab on a free port with a configuration of its own in ``home``."""
     folder = home / "notebooks"
     folder.mkdir()
     for name, settings in LAB_SETTINGS.items():
@@ -78,8 +86,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     }
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}"]
     command += ["--allow-root", f"--IdentityProvider.token={token}", f"--notebook-dir={folder}"]
-    command += ["--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1", "--LabApp.news_url="]
-    command += os.environ.get("BLAXEL_JUPYTER_LAB_FLAGS", "").split()
+    command += ["--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1", "--LabApp.news_url=", *flags]
     with (home / "log").open("wb") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=home)
     try:
@@ -116,6 +123,13 @@ def _pause(server: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
+    """Run a browser for the whole session."""
+    with running_browser() as started:
+        yield started
+
+
+@contextlib.contextmanager
+def running_browser() -> Iterator[Browser]:
     """Run the system's Chromium, else Playwright's own."""
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
@@ -142,13 +156,17 @@ def notebook(lab: Lab, page: Page, request: pytest.FixtureRequest) -> Callable[.
     """Return a function that opens a new notebook with the given cells, kernel ready."""
 
     def make(*cells: str) -> Page:
-        name = f"{request.node.name}.ipynb"
-        (lab.folder / name).write_text(json.dumps(document(*cells)), "utf-8")
-        page.goto(lab.address(name))
-        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+        open_notebook(lab, page, f"{request.node.name}.ipynb", *cells)
         return page
 
     return make
+
+
+def open_notebook(lab: Lab, page: Page, name: str, *cells: str) -> None:
+    """Write a notebook with these code cells and open it; returns when its kernel is ready."""
+    (lab.folder / name).write_text(json.dumps(document(*cells)), "utf-8")
+    page.goto(lab.address(name))
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
 
 
 def document(*cells: str) -> dict[str, Any]:
@@ -172,6 +190,17 @@ def document(*cells: str) -> dict[str, Any]:
 
 
 def run_cell(page: Page, index: int) -> None:
-    """Run one cell by its number, from 0."""
-    page.locator(".jp-Cell .jp-InputArea-editor").nth(index).click()
-    page.keyboard.press("Control+Enter")
+    """Run one cell by its number, from 0; returns when the notebook has taken it.
+
+    A page under load may lose the first key press after a click, so this presses until it is taken.
+    """
+    cell = page.locator(".jp-Notebook .jp-CodeCell").nth(index)
+    prompt = cell.locator(".jp-InputPrompt")
+    before = prompt.inner_text()
+    for _ in range(5):
+        cell.locator(".jp-InputArea-editor").click()
+        page.keyboard.press("Control+Enter")
+        with contextlib.suppress(AssertionError):
+            expect(prompt).not_to_have_text(before, timeout=3000)
+            return
+    pytest.fail(f"cell {index} was not run")
