@@ -58,23 +58,22 @@ def locate(path: str, table: Processes) -> Path:
     """
     if "\0" in path or ".." in path.split("/"):
         raise RefusedError(f"{path}: '..' is not allowed")
-    absolute = path
-    if absolute == LOG_DIR:
+    work = str(table.work)
+    if path == LOG_DIR:
         return table.logs
-    if absolute.startswith(LOG_DIR + "/"):
-        base, inner = table.logs, absolute[len(LOG_DIR) + 1 :]
-    elif _SHARED.fullmatch(absolute):
-        return Path(absolute)
-    elif path.startswith("/"):
-        work = str(table.work)
-        if absolute != work and not absolute.startswith(work + "/"):
-            raise RefusedError(
-                f"{absolute}: the local service opens files in the sandbox's folder ({work}), logs, "
-                "and /tmp/blaxel-jupyter-* only"
-            )
-        base, inner = table.work, absolute[len(work) + 1 :]
-    else:
+    if _SHARED.fullmatch(path):
+        return Path(path)
+    if path.startswith(LOG_DIR + "/"):
+        base, inner = table.logs, path[len(LOG_DIR) + 1 :]
+    elif not path.startswith("/"):
         base, inner = table.work, path
+    elif path == work or path.startswith(work + "/"):
+        base, inner = table.work, path[len(work) + 1 :]
+    else:
+        raise RefusedError(
+            f"{path}: the local service opens files in the sandbox's folder ({work}), logs, "
+            "and /tmp/blaxel-jupyter-* only"
+        )
     found = base / inner
     if not found.resolve().is_relative_to(base.resolve()):
         raise RefusedError(f"{path}: a link leads out of the sandbox's folder")

@@ -9,7 +9,7 @@ import re
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -251,10 +251,7 @@ def _listening(port: int) -> bool:
 
 async def _exec_stream(process: LocalProcess, asked: Exec) -> AsyncIterator[bytes]:
     if asked.ports:
-        ports_only = Exec(
-            asked.command, ports=asked.ports, timeout=asked.timeout, keep_alive=asked.keep_alive
-        )
-        waiting = asyncio.ensure_future(_wait(process, ports_only))
+        waiting = asyncio.ensure_future(_wait(process, replace(asked, wait=False)))
         try:
             while not (await asyncio.wait((waiting,), timeout=streams.NDJSON_KEEPALIVE))[0]:
                 yield encode_event("keepalive")

@@ -31,7 +31,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
     service.end()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def official(service: LocalService) -> Iterator[Any]:
     """The SDK's ``blaxel.core``, its credentials and control plane set by its own means."""
     with pytest.MonkeyPatch.context() as patch:
@@ -48,6 +48,7 @@ def official(service: LocalService) -> Iterator[Any]:
         settings.auth = auth(settings.env, settings.base_url)
         client.with_base_url(f"{service.url}/v0").with_auth(settings.auth)
         yield core
+        client.with_base_url(settings.base_url)
 
 
 async def close(instance: Any) -> None:
