@@ -45,6 +45,8 @@ def _fresh() -> bool:
     outputs = [PANEL / name for name in OUTPUTS]
     if not all(path.exists() for path in outputs):
         return False
+    if (PANEL.parents[1] / "PKG-INFO").exists():
+        return True  # an unpacked sdist: pip may have given its files any times
     oldest = min(path.stat().st_mtime for path in outputs)
     sources = [path for pattern in SOURCES for path in PANEL.glob(pattern)]
     return all(path.stat().st_mtime <= oldest for path in sources if ".test." not in path.name)
