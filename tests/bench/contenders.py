@@ -14,7 +14,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 from urllib.parse import quote
 
@@ -146,7 +146,7 @@ async def _flood_bytes(url: str) -> dict[str, Any]:
         run = await sandbox.exec(FLOOD, name="flood")
         following = asyncio.ensure_future(_finish(run))
         while len(run.logs) < FLOOD_LINES and time.monotonic() - began < GIVE_UP:
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.005)  # a run tells nobody that a row has come
         data = run.stdout_bytes
         seconds = time.monotonic() - began
         spent = costs()
@@ -253,7 +253,7 @@ async def _written(task: Task) -> list[str]:
 
 
 def compare(lines: list[str], expected: list[str]) -> str:
-    """Say ``exact``, or how many lines were lost (−), repeated (×) and invented (≠)."""
+    """Say ``exact``, or how many lines were lost, repeated and invented, each with its sign."""
     got, want = Counter(lines), Counter(expected)
     lost = sum((want - got).values())
     extra = got - want
@@ -263,7 +263,7 @@ def compare(lines: list[str], expected: list[str]) -> str:
     return " ".join(f"{sign}{count}" for sign, count in signs.items() if count) or "exact"
 
 
-RACES = {
+RACES: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any]]]] = {
     "flood": flood,
     "download": download,
     "delay": delay,
