@@ -212,6 +212,23 @@ def test_keep_alive_deadline_survives_a_crash(tmp_path: Path) -> None:
     service.end()
 
 
+def test_restart_survives_a_crash(tmp_path: Path) -> None:
+    """A process that waits for its restart when the service is killed is restarted all the same."""
+    service = LocalService(tmp_path).start()
+    body = {"name": "again", "command": "echo $V; exit 1", "env": {"V": "run"}}
+    with service.client() as client:
+        client.post("/process", json={**body, "restartOnFailure": True, "maxRestarts": 1})
+        until(lambda: client.get("/process/again").json()["status"] == "failed")
+    service.end(signal.SIGKILL)
+    service.start()
+    with service.client() as client:
+        text = client.get("/process/again/logs/stream").text
+        facts = client.get("/process/again").json()
+    assert text.count("stdout:run\n") == 2
+    assert (facts["status"], facts["restartCount"], facts["exitCode"]) == ("failed", 1, 1)
+    service.end()
+
+
 def test_a_killed_keeper_leaves_the_exit_code_unknown(service: LocalService) -> None:
     """Then the process is failed with -1, and only once it is gone."""
     with service.client() as client:

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from blaxel_jupyter.local.capture import Log, Reader, Stream, Wakeups
 from blaxel_jupyter.local.files import parse_ranges
-from blaxel_jupyter.local.streams import MAX_HELD, EventEncoder, TextEncoder, character_end
+from blaxel_jupyter.local.processes import Processes
+from blaxel_jupyter.local.streams import (
+    MAX_HELD,
+    EventEncoder,
+    TextEncoder,
+    character_end,
+    follow,
+)
+from blaxel_jupyter.process import KEEPALIVE
 from blaxel_jupyter.wire import decode_like_go
 
 pieces = st.lists(
@@ -61,6 +69,26 @@ def test_events_restore_the_text(written: list[tuple[Stream, bytes]]) -> None:
     for stream in ("stdout", "stderr"):
         data = b"".join(part for to, part in written if to == stream)
         assert "".join(e["data"] for e in events if e["type"] == stream) == decode_like_go(data)
+
+
+def test_keepalives_stand_between_lines(tmp_path: Path) -> None:
+    """They come while it is quiet, and never inside the line that is being written."""
+
+    async def read() -> list[bytes]:
+        wakeups = Wakeups()
+        process = Processes(tmp_path, wakeups, {}).start(
+            "printf par; sleep 0.3; echo tial; head -c 70000 /dev/zero; sleep 0.3; echo; sleep 0.3"
+        )
+        blocks = [block async for block in follow(process, TextEncoder(), 0.05, KEEPALIVE)]
+        wakeups.close()
+        return blocks
+
+    sent = b"".join(asyncio.run(read()))
+    assert sent.replace(KEEPALIVE, b"") == b"stdout:partial\nstdout:" + bytes(70000) + b"\n"
+    assert sent.startswith(KEEPALIVE)
+    assert sent.endswith(KEEPALIVE)
+    for before in sent.split(KEEPALIVE)[:-1]:
+        assert not before or before.endswith(b"\n")
 
 
 @pytest.mark.parametrize("text", ["é", "€", "😀", "a😀"])

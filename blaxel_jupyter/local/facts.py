@@ -28,6 +28,7 @@ class Facts:
     restart_count: int = 0
     keep_alive: bool = False
     deadline: float | None = None
+    restarting: bool = False
     os_pid: int = 0
     keeper: int = 0
     os_identity: str = ""

@@ -29,6 +29,7 @@ from blaxel_jupyter.local.answers import (
     Stream,
     answer,
     error,
+    read_body,
     read_json,
 )
 from blaxel_jupyter.local.processes import Processes
@@ -265,20 +266,18 @@ async def _blocks(file: int, start: int, length: int) -> AsyncIterator[bytes]:
 
 
 async def put_file(request: Request) -> Response:
-    """``PUT /filesystem/{path}`` with ``{"content", "permissions", "isDirectory"}``."""
+    """``PUT /filesystem/{path}``: JSON ``{"content", "permissions", "isDirectory"}``, or a form."""
     name, table = _asked(request), processes_of(request)
     try:
-        body = await read_json(request)
-        content = body.get("content") or ""
-        mode = int(str(body.get("permissions") or "600"), 8) & 0o777
-        data = content.encode("utf-8", "replace")
+        members = await _upload(request)
+        mode = int(str(members.get("permissions") or "600"), 8) & 0o777
         path = locate(name, table)
-        if path.parent == table.logs or path == table.logs:
+        if table.logs in (path, path.parent):
             raise RefusedError(f"{name}: logs are written by their processes only")
-        if body.get("isDirectory"):
+        if members.get("isDirectory"):
             path.mkdir(mode=mode | 0o700, parents=True, exist_ok=True)
         else:
-            _write(path, data, mode)
+            _write(path, members["content"], mode)
     except RefusedError as problem:
         return error(403, str(problem))
     except (ValueError, AttributeError) as problem:
@@ -286,6 +285,25 @@ async def put_file(request: Request) -> Response:
     except OSError as problem:
         return error(422, f"open {name}: {(problem.strerror or '').lower()}")
     return answer({"path": name, "message": "File created/updated successfully"})
+
+
+async def _upload(request: Request) -> dict[str, Any]:
+    """Read an upload: ``content`` is bytes, whichever way it came (the SDK sends bytes as a form)."""
+    found = re.fullmatch(
+        r'multipart/form-data; *boundary="?([^";]+)"?', request.headers.get("content-type", "")
+    )
+    if not found:
+        members = await read_json(request)
+        return members | {"content": (members.get("content") or "").encode("utf-8", "replace")}
+    fields: dict[str, bytes] = {}
+    body = b"\r\n" + await read_body(request)
+    for part in body.split(f"\r\n--{found[1]}".encode())[1:-1]:
+        head, _, data = part.partition(b"\r\n\r\n")
+        field = re.search(rb'[ ;]name="([^"]*)"', head)
+        fields[field[1].decode() if field else ""] = data
+    if "file" not in fields:
+        raise ValueError("the form has no part named file")
+    return {"content": fields["file"], "permissions": fields.get("permissions", b"").decode()}
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

@@ -223,13 +223,16 @@ class Processes:
     def _live(self, process: LocalProcess) -> None:
         """Follow the output and the end of a process that runs."""
         facts = process.facts
-        for stream in process.log.paths:
-            self._tell("CREATE", f"{facts.name}.{stream}.log")
-        process.log.capture(self._wakeups, lambda stream: self._grown(process, stream))
+        self._follow_output(process)
         spawn.on_end(facts.keeper, lambda: self._ended(process))
         if facts.deadline is not None and process.limit is None:
             left = max(0.0, facts.deadline - time.time())
             process.limit = asyncio.get_running_loop().call_later(left, self._overdue, process)
+
+    def _follow_output(self, process: LocalProcess) -> None:
+        for stream in process.log.paths:
+            self._tell("CREATE", f"{process.facts.name}.{stream}.log")
+        process.log.capture(self._wakeups, lambda stream: self._grown(process, stream))
 
     def _grown(self, process: LocalProcess, stream: Stream) -> None:
         path = process.log.paths[stream]
@@ -278,7 +281,11 @@ class Processes:
                 f"Attempting restart {facts.restart_count}/{most}...]\n".encode()
             )
         process.log.look()
+        facts.restarting = True
         self._save(process)
+        self._restart_soon(process)
+
+    def _restart_soon(self, process: LocalProcess) -> None:
         loop = asyncio.get_running_loop()
         process.pause = loop.call_later(RESTART_PAUSE, self._restart, process)
 
@@ -293,6 +300,7 @@ class Processes:
             self._close(process)
             return
         facts.status, facts.exit_code, facts.ended = "running", 0, None
+        facts.restarting = False
         facts.started = time.time()
         self._save(process)
         spawn.on_end(facts.keeper, lambda: self._ended(process))
@@ -300,6 +308,7 @@ class Processes:
     def _close(self, process: LocalProcess) -> None:
         if process.limit is not None:
             process.limit.cancel()
+        process.facts.restarting = False
         process.facts.env.clear()
         process.log.finish()
         self._save(process)
@@ -370,17 +379,17 @@ class Processes:
         for facts in Facts.load_all(self.state):
             process = LocalProcess(facts, self._log(facts))
             self._table[facts.key] = process
-            if facts.ended is not None:
-                self._close_adopted(process)
+            if facts.restarting:
+                self._follow_output(process)
+                self._restart_soon(process)
+            elif facts.ended is not None:
+                process.log.ended = True
+                process.final.set()
             elif spawn.identity(facts.keeper) == facts.keeper_identity != "":
                 self._live(process)
             else:
-                process.log.capture(self._wakeups, lambda stream: None)
+                self._follow_output(process)
                 self._ended_meanwhile(process)
-
-    def _close_adopted(self, process: LocalProcess) -> None:
-        process.log.ended = True
-        process.final.set()
 
     def _ended_meanwhile(self, process: LocalProcess) -> None:
         facts = process.facts

@@ -107,24 +107,28 @@ def character_end(data: bytes) -> int:
 
 async def text(process: LocalProcess) -> AsyncIterator[bytes]:
     """Yield the text log stream: all that is there, then live, until the process is final."""
-    async for block in _follow(process, TextEncoder(), TEXT_KEEPALIVE, KEEPALIVE):
+    async for block in follow(process, TextEncoder(), TEXT_KEEPALIVE, KEEPALIVE):
         yield block
 
 
 async def events(process: LocalProcess, result: Callable[[], str]) -> AsyncIterator[bytes]:
     """Yield the NDJSON exec stream: all that is there, then live, then the result."""
     keepalive = encode_event("keepalive")
-    async for block in _follow(process, EventEncoder(), NDJSON_KEEPALIVE, keepalive):
+    async for block in follow(process, EventEncoder(), NDJSON_KEEPALIVE, keepalive):
         yield block
     yield encode_event("result", result())
 
 
-async def _follow(
+async def follow(
     process: LocalProcess,
     encoder: TextEncoder | EventEncoder,
     period: float,
     keepalive: bytes,
 ) -> AsyncIterator[bytes]:
+    """Yield what a process wrote, framed: all that is there, then live, until it is final.
+
+    A keepalive comes every ``period`` seconds, but never inside a line.
+    """
     clock = asyncio.get_running_loop().time
     due = clock() + period
     with Reader(process.log) as reader:

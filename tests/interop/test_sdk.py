@@ -366,3 +366,11 @@ async def test_files(sandbox: Any, scratch: Path) -> None:
     assert [each.name for each in (await sandbox.fs.ls("notes")).files] == ["a.txt"]
     await sandbox.fs.rm("notes/a.txt")
     assert not (scratch / "notes" / "a.txt").exists()
+
+
+async def test_binary_files(sandbox: Any, scratch: Path) -> None:
+    """Bytes go up and come back exactly."""
+    data = bytes(range(256)) * 3 + b"\r\n--\r\n"
+    await sandbox.fs.write_binary("data.bin", data)
+    assert (scratch / "data.bin").read_bytes() == data
+    assert await sandbox.fs.read_binary("data.bin") == data
