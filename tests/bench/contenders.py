@@ -145,8 +145,8 @@ async def _flood_bytes(url: str) -> dict[str, Any]:
         began = time.monotonic()
         run = await sandbox.exec(FLOOD, name="flood")
         following = asyncio.ensure_future(_finish(run))
-        while len(run.logs) < FLOOD_LINES and time.monotonic() - began < GIVE_UP:
-            await asyncio.sleep(0.005)  # a run tells nobody that a row has come
+        while len(run.logs) < FLOOD_LINES:  # noqa: ASYNC110  # a run tells nobody that a row has come
+            await asyncio.sleep(0.005)
         data = run.stdout_bytes
         seconds = time.monotonic() - began
         spent = costs()

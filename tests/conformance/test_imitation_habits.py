@@ -314,3 +314,45 @@ def test_a_process_is_in_proc_while_its_shell_lives() -> None:
         assert client.get(f"/filesystem/%2Fproc%2F{pid}%2Fstat").status_code == 404
         self_stat = client.get("/filesystem/%2Fproc%2Fself%2Fstat", headers=RAW)
         assert (self_stat.status_code, self_stat.json()) == (500, {"error": "seeker can't seek"})
+
+
+def test_a_process_that_ignores_sigterm_is_stopped_and_alive() -> None:
+    """It shows ``stopped`` while it writes, a second stop is refused, its name is free, kill works (3.6)."""
+    with served() as (_, client):
+        start(client, "ign", f"trap '' TERM; echo on; {UNTIL_TOLD}; echo more; sleep 20")
+        with client.stream("GET", "/process/ign/logs/stream") as answer:
+            assert next(answer.iter_lines()) == "stdout:on"
+        assert client.delete("/process/ign").json() == {"message": "Process stopped successfully"}
+        process = client.get("/process/ign").json()
+        assert (process["status"], process["exitCode"], process["completedAt"]) == (
+            "stopped",
+            0,
+            "",
+        )
+        assert client.delete("/process/ign").json() == {
+            "error": "process with Identifier ign is not running"
+        }
+        second = start(client, "ign", "echo reuse while alive", waitForCompletion=True).json()
+        assert second["stdout"] == "reuse while alive\n"
+        tell(client)
+        assert client.delete(f"/process/{process['pid']}/kill").status_code == 200
+        assert client.get(f"/process/{process['pid']}").json()["status"] == "killed"
+
+
+def test_a_restarted_run_is_told_twice_and_read_from_its_start() -> None:
+    """Streams end at the first failure; the combined log has the first run's lines again (4.5, 4.6)."""
+    notice = "[Process failed with exit code 3. Attempting restart 1/1...]\n"
+    with served(Habits(restart_pause=0.2)) as (_, client):
+        fails = "echo run; sleep 0.2; exit 3"
+        start(client, "rst", fails, restartOnFailure=True, maxRestarts=1)
+        live = client.get("/process/rst/logs/stream").text
+        assert live == f"stdout:run\n\n{notice}stdout:\n{notice}"
+        paused = client.get("/process/rst").json()
+        assert (paused["status"], paused["restartCount"]) == ("failed", 1)
+        again = start(
+            client, "rst2", fails, restartOnFailure=True, maxRestarts=1, waitForCompletion=True
+        )
+        assert again.json()["stdout"] == f"run\n\n{notice}run\n"
+        combined = client.get(f"{LOGS}%2Frst2.log", headers=RAW).text
+    assert combined.count("stdout:run\n") == 3
+    assert combined.count(f"stdout:{notice}") == 2
