@@ -68,7 +68,9 @@ def test_bad_names(client: httpx.Client, name: str) -> None:
     assert (answer.status_code, answer.json()["step"]) == (400, "validate")
 
 
-@pytest.mark.parametrize("body", [b"[]", b"{", b'{"metadata":3}', b'{"spec":{"runtime":{"envs":1}}}'])
+@pytest.mark.parametrize(
+    "body", [b"[]", b"{", b'{"metadata":3}', b'{"spec":{"runtime":{"envs":1}}}']
+)
 def test_bad_bodies(client: httpx.Client, body: bytes) -> None:
     """Another shape is a 400, not a crash."""
     assert client.post("/sandboxes", content=body).status_code == 400
