@@ -153,12 +153,15 @@ def table(rows: list[Row], *, markdown: bool) -> str:
 def main() -> None:
     """Run the races asked for and print a table each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("races", nargs="*", choices=[*RACES, []], help=f"of: {', '.join(RACES)}")
+    parser.add_argument("races", nargs="*", metavar="RACE", help=f"of: {', '.join(RACES)}")
     parser.add_argument("--repeat", type=int, default=5, help="runs of quick contenders (median)")
     parser.add_argument("--seconds", type=float, default=300, help="length of the quiet race")
     parser.add_argument("--ours", action="store_true", help="leave the SDK out")
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args()
+    unknown = set(options.races) - set(RACES)
+    if unknown:
+        parser.error(f"no such race: {', '.join(sorted(unknown))}; there are {', '.join(RACES)}")
     for name in options.races or RACES:
         print(table(RACES[name](options), markdown=options.markdown), end="\n\n", flush=True)
 

@@ -145,8 +145,10 @@ async def _flood_bytes(url: str) -> dict[str, Any]:
         began = time.monotonic()
         run = await sandbox.exec(FLOOD, name="flood")
         following = asyncio.ensure_future(_finish(run))
-        while len(run.logs) < FLOOD_LINES:  # noqa: ASYNC110  # a run tells nobody that a row has come
-            await asyncio.sleep(0.005)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GIVE_UP):
+                while len(run.logs) < FLOOD_LINES:  # noqa: ASYNC110  # rows come without an event
+                    await asyncio.sleep(0.005)
         data = run.stdout_bytes
         seconds = time.monotonic() - began
         spent = costs()
