@@ -82,6 +82,8 @@ def flood(options: argparse.Namespace) -> list[Row]:
             results = repeated(name, contender, options.repeat)
             label = contender if name == "flood" else f"{contender} (complete file)"
             seconds = _number(_median(results, "seconds"), 3)
+            if seconds != "never" and results[-1]["verdict"] != "exact":
+                seconds = f"({seconds})"  # so many lines have come, but not these lines
             rows.append(
                 [label, seconds, results[-1]["verdict"], *_costs(results), str(len(results))]
             )
