@@ -135,7 +135,9 @@ async def _timed_lines(follow: Lines, task: Task, lines: list[str]) -> dict[str,
     await asyncio.gather(following, return_exceptions=True)
     expected = flood_lines()
     seconds = arrived - began if complete.is_set() else None
-    verdict = "exact" if lines == expected else compare(lines, expected)
+    verdict = compare(lines, expected)
+    if verdict == "exact" and lines != expected:
+        verdict = "out of order"
     return spent | {"seconds": seconds, "verdict": verdict}
 
 
