@@ -100,6 +100,7 @@ class Follow:
         self._fresh = fresh
         self._clock = clock
         self._end = End(reads, process, clock)
+        self._latest: Origin = "live"
         self._attached: dict[str, int] = {}
         self._lost: set[str] = set()
         self._limit = BLOCK
@@ -150,7 +151,7 @@ class Follow:
                             yield batch
                 wake.report(got)
                 now = self._clock()
-                if not got and now < probe_at:
+                if not got and now < probe_at and not self._end.replaced:
                     continue
                 if not got:
                     ended = await self._end.reached()
@@ -173,7 +174,7 @@ class Follow:
         for stream, ledger in self._ledgers.items():
             lost = self._end.replaced or stream in self._lost
             rows += ledger.skip(None, ledger.offset) if lost else ledger.close()
-        yield Batch(rows, process=ended)
+        yield Batch(rows, self._latest, process=ended)
 
     async def _read(self, stream: Stream) -> AsyncGenerator[Batch, None]:
         """Read a file from the ledger's offset to the size that the first answer tells."""
@@ -188,11 +189,16 @@ class Follow:
             end = block.total if end is None else min(end, block.total)
             origin = self._origin(stream, block)
             if block.total < ledger.offset:
+                if await self._end.is_replaced():
+                    return
                 end = block.total
                 yield Batch(ledger.skip(None, 0), origin)
                 continue
-            if not block.data:
+            if block.start + len(block.data) <= ledger.offset:
+                if block.data:  # Range is not passed on: all of it came again, so ask less often
+                    await asyncio.sleep(min(len(block.data) / 5e6, 2.0))
                 return
+            self._latest = origin
             yield Batch(await self._commit(ledger, block), origin)
 
     async def _block(self, stream: str, offset: int) -> Block | None:
@@ -301,6 +307,8 @@ class End:
 
     async def reached(self) -> Process | None:
         """Return the final facts, None while the process may still write or be started again."""
+        if self.replaced:
+            return self._lost()
         if self._contradictions < 3 and await self._reads.alive(self._process.pid):
             self.near = False
             return None
@@ -309,10 +317,10 @@ class End:
         except NotFoundError as error:
             if error.from_gateway:
                 raise
-            return replace(self._process, status="unknown", exit_code=None, ended=None)
+            return self._lost()
         if process.pid != self._process.pid:
             self.replaced = True
-            return replace(self._process, status="unknown", exit_code=None, ended=None)
+            return self._lost()
         self.near = process.status != "running"
         if not self.near:
             # Started again under another OS pid, or a server whose /proc cannot be read.
@@ -321,6 +329,18 @@ class End:
         if self._seen is None or _facts(self._seen) != _facts(process):
             self._seen, self._since = process, self._clock()
         return process if self._clock() - self._since >= _settling(process) else None
+
+    async def is_replaced(self) -> bool:
+        """Look whether a newer process has taken the name, and with it the files (protocol 4.7)."""
+        try:
+            self.replaced = (await self._reads.process()).pid != self._process.pid
+        except NotFoundError as error:
+            if error.from_gateway:
+                raise
+        return self.replaced
+
+    def _lost(self) -> Process:
+        return replace(self._process, status="unknown", exit_code=None, ended=None)
 
 
 def _facts(process: Process) -> tuple[object, ...]:
