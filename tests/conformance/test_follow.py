@@ -60,6 +60,12 @@ def written(server: Imitation, run: SandboxRun) -> tuple[bytes, bytes]:
     return tuple((server.folder / f"{run.name}.{s}.log").read_bytes() for s in ("stdout", "stderr"))  # type: ignore[return-value]
 
 
+async def rows(run: SandboxRun, n: int) -> None:
+    """Wait until a run that is being followed has ``n`` rows."""
+    while len(run.logs) < n:  # noqa: ASYNC110  # a run has no event to wait for
+        await asyncio.sleep(0.01)
+
+
 def is_exact(server: Imitation, run: SandboxRun) -> None:
     """Assert that text, bytes and table are what was written."""
     stdout, stderr = written(server, run)
@@ -193,8 +199,7 @@ async def test_server_restart_in_mid_follow() -> None:
         async with SandboxClient(url=server.url) as sandbox:
             run = await sandbox.exec("for i in $(seq 1 30); do echo $i; sleep .05; done")
             following = asyncio.ensure_future(run.finish())
-            while len(run.logs) < 5:
-                await asyncio.sleep(0.01)
+            await rows(run, 5)
             await asyncio.to_thread(server.restart, 0.3)
             await following
         is_exact(server, run)
@@ -254,8 +259,7 @@ async def test_name_reuse_is_never_mixed(sandbox: SandboxClient) -> None:
     """A follow whose name is taken by a newer process ends with a gap, never with foreign lines."""
     first = await sandbox.exec("trap '' TERM; echo first; sleep 1.5; echo late", name="reused")
     following = asyncio.ensure_future(first.finish())
-    while len(first.logs) < 1:
-        await asyncio.sleep(0.01)
+    await rows(first, 1)
     await sandbox.stop("reused")
     await sandbox.exec("sleep 2", name="reused")
     await following
@@ -267,8 +271,7 @@ async def test_stop_and_kill_say_what_happened(sandbox: SandboxClient) -> None:
     """A stopped run waits for the real end: exit code and last words included."""
     run = await sandbox.exec("trap 'echo bye; exit 9' TERM; echo up; while :; do sleep .05; done")
     following = asyncio.ensure_future(run.finish())
-    while len(run.logs) < 1:
-        await asyncio.sleep(0.01)
+    await rows(run, 1)
     await sandbox.stop(run.name)
     await following
     assert (run.status, run.exit_code, run.stdout) == ("stopped", 9, "up\nbye\n")
