@@ -77,7 +77,7 @@ class Ledger:
         if end < 0:
             self._partial.append(data)
             return []
-        lines = b"".join((*self._partial, data[:end]))
+        lines = b"".join((*self._partial, data[:end])) if self._partial else data[:end]
         self._partial = [data[end + 1 :]] if end + 1 < len(data) else []
         return [Rows(self.stream, decode_lines(lines))]
 

@@ -18,7 +18,7 @@ from blaxel_jupyter import bridge
 from blaxel_jupyter.follow import FILES, Batch
 from blaxel_jupyter.ledger import Ledger
 from blaxel_jupyter.process import LogEntry, Process, Stream
-from blaxel_jupyter.table import LOGS, Table
+from blaxel_jupyter.table import LOGS, Decoded, Table
 
 Integrity = Literal["following", "complete", "repaired", "gap"]
 
@@ -203,7 +203,7 @@ class SandboxRun:
             self.logs.extend(
                 len(rows.texts),
                 stream=rows.stream,
-                text=rows.texts,
+                text=Decoded(rows.texts),
                 kind=rows.kind,
                 received=received,
                 origin=batch.origin,
@@ -218,9 +218,10 @@ class SandboxRun:
         entries: list[LogEntry] = []
         for rows in batch.rows:
             received = self.logs.column("received")[first] if rows.texts else None
-            facts = (rows.kind, received, batch.origin, rows.missing_bytes)
+            stream, kind, origin, missing = rows.stream, rows.kind, batch.origin, rows.missing_bytes
             entries += [
-                LogEntry(seq, rows.stream, text, *facts) for seq, text in enumerate(rows.texts, first)
+                LogEntry(seq, stream, text, kind, received, origin, missing)
+                for seq, text in enumerate(rows.texts, first)
             ]
             first += len(rows.texts)
         return entries

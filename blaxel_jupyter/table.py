@@ -61,6 +61,10 @@ LOGS: tuple[Column, ...] = (
 """The columns of ``SandboxRun.logs``, one row an entry."""
 
 
+class Decoded(list[str]):
+    """Texts that bytes were decoded to: they hold no lone surrogates, so ``extend`` need not look."""
+
+
 class Table:
     """Hold append-only columns that read as a sequence of dicts and export as Arrow.
 
@@ -117,7 +121,8 @@ class Table:
                 del stored[length:]
             values = columns.get(name)
             if isinstance(values, list):
-                stored.extend(_encodable(values) if self._types[name] == "string" else values)
+                unsure = self._types[name] == "string" and not isinstance(values, Decoded)
+                stored.extend(_encodable(values) if unsure else values)
                 continue
             if isinstance(values, str) and not values.isascii():
                 [values] = _encodable([values])
