@@ -7,6 +7,7 @@ a running one is in a private runtime file, as Jupyter does it.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import http.client
 import json
 import os
@@ -44,8 +45,16 @@ def runtime_file() -> Path:
 
 
 def state_dir() -> Path:
-    """Return the folder that keeps sandboxes and logs by default."""
-    return user_state_path("blaxel-jupyter")
+    """Return the folder that keeps sandboxes and logs by default.
+
+    One folder belongs to one service: where ``JUPYTER_RUNTIME_DIR`` gives Jupyter another world, that
+    world's service has a folder of its own, always the same one.
+    """
+    folder = user_state_path("blaxel-jupyter")
+    if "JUPYTER_RUNTIME_DIR" not in os.environ:
+        return folder
+    world = hashlib.sha256(str(runtime_file()).encode()).hexdigest()[:8]
+    return folder / f"runtime-{world}"
 
 
 def find() -> Service | None:
