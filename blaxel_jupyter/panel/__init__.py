@@ -47,7 +47,7 @@ _FLAGS = {
 _NAN = float("nan")
 
 
-class LogPanel(anywidget.AnyWidget):
+class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     """A live view of one run: header, lines, search, and Stop.
 
     Rows travel as messages, never as widget state, so nothing of the log is saved with the

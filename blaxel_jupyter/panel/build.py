@@ -99,7 +99,7 @@ except ImportError:  # run by hand, without the build system
     pass
 else:
 
-    class PanelBuildHook(BuildHookInterface):  # type: ignore[type-arg]
+    class PanelBuildHook(BuildHookInterface):  # type: ignore[misc, type-arg, unused-ignore]
         """Build the panel before hatchling collects the files of a wheel or sdist."""
 
         PLUGIN_NAME = "custom"

@@ -39,7 +39,8 @@ WAIT_SECONDS = 120
 
 LINES = """import gc, time
 lines = [
-    f"{i:08d} INFO worker {i % 16:02d} step finished in {i % 997:4d} ms, loss={i % 7919:06d}, all is well so far, go on"
+    f"{i:08d} INFO worker {i % 16:02d} step finished in {i % 997:4d} ms, loss={i % 7919:06d}, "
+    "all is well so far, nothing to do"
     for i in range(COUNT)
 ]
 gc.collect()
