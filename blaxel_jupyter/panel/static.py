@@ -226,7 +226,7 @@ def _classes(style: Style) -> str:
         if getattr(style, name)
     ]
     classes = [f"bxs-{name}" for name in names]
-    if fg is not None:
+    if fg is not None and bg is None:  # a background brings the text colour that reads on it
         classes.append(f"bxs-f{basic(fg)}")
     if bg is not None:
         classes.append(f"bxs-b{basic(bg)}")
