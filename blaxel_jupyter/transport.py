@@ -194,7 +194,7 @@ class Http:
         length = response.headers.get("content-length")
         whole = length is None or "content-encoding" in response.headers or method == "HEAD"
         if not whole and int(length) != len(response.content):
-            raise TransportError(f"The answer of {_place(url)} was cut short.", url=_bare(url))
+            raise TransportError(f"The answer of {_place(url)} was cut short.", url=bare(url))
         if response.status_code >= 300 and response.status_code not in accept:
             raise status_error(method, url, response.status_code, response.headers, response.content)
         return Answer(response.status_code, response.headers, response.content)
@@ -320,7 +320,7 @@ def status_error(
         f"{message.rstrip('.')}. {hint}",
         status_code=status,
         method=method,
-        url=_bare(url),
+        url=bare(url),
         body=body[:2000].decode("utf-8", "replace"),
         from_gateway=_is_html(body) or _gateway_words(body) is not None,
         retryable=(_gateway_words(body) or {}).get("retryable") is True,
@@ -360,7 +360,9 @@ def _is_html(body: bytes) -> bool:
 
 def _short(text: str) -> str:
     words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return words if len(words) <= 300 else words[:300] + "…"
+    if len(words) <= 300:
+        return words
+    return f"{words[:120]} … {words[-180:]}"  # the cause often stands last
 
 
 def _timeout(read: float | None) -> httpx.Timeout:
@@ -386,16 +388,18 @@ def _unreachable(error: Exception, url: str) -> TransportError:
         reason = _short(str(error)) or type(error).__name__
     return TransportError(
         f"Cannot reach {_place(url)}: {reason}. Check the address and that the server runs.",
-        url=_bare(url),
+        url=bare(url),
         sent=not isinstance(error, _NEVER_SENT),
     )
 
 
-def _bare(url: str) -> str:
-    """Leave out what may carry a secret: user info and query."""
+def bare(url: str) -> str:
+    """Leave out what may carry a secret: user info and query; a name that is no URL stays."""
+    if "://" not in url:
+        return url.rpartition("@")[2]
     try:
         parts = urlsplit(url)
-        host = parts.hostname or ""
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return "the address"
@@ -404,5 +408,5 @@ def _bare(url: str) -> str:
 
 def _place(url: str) -> str:
     """Name the server for a message: scheme, host and port."""
-    bare = _bare(url)
-    return "/".join(bare.split("/")[:3]) if "://" in bare else bare
+    shown = bare(url)
+    return "/".join(shown.split("/")[:3]) if "://" in shown else shown
