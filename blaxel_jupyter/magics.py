@@ -6,6 +6,7 @@ output. A cell of a kernel is rewritten to await, so that the kernel serves comm
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -20,19 +21,20 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
-from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.core.magic_arguments import argument, magic_arguments
 from IPython.display import display
 from traitlets import Enum, Unicode
 
 from blaxel_jupyter import bridge, complete
 from blaxel_jupyter.cell import Cell, Show, print_rows
 from blaxel_jupyter.client import SandboxClient
+from blaxel_jupyter.errors import StatusError, TransportError
 from blaxel_jupyter.panel import static
 from blaxel_jupyter.process import Stream
 from blaxel_jupyter.runs import SandboxRun
 from blaxel_jupyter.table import Column, Table
 from blaxel_jupyter.target import ControlPlane, control_plane
-from blaxel_jupyter.transport import Http
+from blaxel_jupyter.transport import Http, bare
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -167,7 +169,8 @@ class BlaxelMagics(Magics):
             shown.wait()
 
     async def awaited(self, magic: str, line: str, body: str | None = None) -> None:
-        """Run one of the waiting magics in a cell that awaits."""
+        """Run one of the waiting magics in a cell that awaits; IPython's ``$var`` and ``{expr}`` count."""
+        line = self.shell.var_expand(line, 1)
         shown = self._exec(line, body or "") if magic == "sandbox_exec" else self._logs(line)
         if shown is not None:
             await shown.wait_async()
@@ -196,16 +199,19 @@ class BlaxelMagics(Magics):
 
         async def start() -> tuple[SandboxRun, str | None]:
             command, script = await _command(client, given.lang, body)
-            return await client.exec(command, **options), script
+            try:
+                return await client.exec(command, **options), script
+            except BaseException:
+                await _remove(client, script)
+                raise
 
         run, script = _called(start)
         self.shell.push({variable: run})
-        complete.remember(client.name, run.name)
+        complete.remember(given.sandbox or self.sandbox, run.name)
 
         async def work() -> None:
             await run.finish()
-            if script is not None:
-                await client.remove(script)
+            await _remove(client, script)
 
         show = Show(
             display=self._display(given),
@@ -262,7 +268,7 @@ class BlaxelMagics(Magics):
     # %sandbox -------------------------------------------------------------------------------------------
 
     def _say_selected(self, given: Namespace) -> None:
-        print(f"Selected: {self.sandbox}" if self.sandbox else NO_SANDBOX)
+        print(f"Selected: {bare(self.sandbox)}" if self.sandbox else NO_SANDBOX)
 
     def _use(self, given: Namespace) -> None:
         client = self._client(given.name)
@@ -271,7 +277,7 @@ class BlaxelMagics(Magics):
         note = ""
         if client.is_local:
             note = " Commands run on this machine, as you, without isolation."
-        print(f"Selected: {client.name}{'' if client.is_local else f' at {url}'}.{note}")
+        print(f"Selected: {client.name}{'' if client.is_local else f' at {bare(url)}'}.{note}")
 
     def _list(self, given: Namespace) -> Table:
         local = self.sandbox.split("/")[0] == "local"
@@ -324,7 +330,7 @@ class BlaxelMagics(Magics):
             len(found),
             **{n: [getattr(process, n) for process in found] for n in complete.PROCESS_COLUMNS},
         )
-        complete.remember(client.name, *(process.name for process in found))
+        complete.remember(self.sandbox, *(process.name for process in found))
         return rows
 
     def _signal(self, given: Namespace) -> None:
@@ -353,7 +359,11 @@ class BlaxelMagics(Magics):
         if "--help" in line.split():
             print(magic.__doc__)
             return None
-        given: Namespace = parse_argstring(magic, line)
+        try:
+            words = shlex.split(line)  # as a shell does: IPython's own leaves the quotes in
+        except ValueError as error:
+            raise UsageError(f"The options cannot be read: {error}. Mind the quotes.") from None
+        given: Namespace = magic.parser.parse_args(words)
         return given
 
     def _client(self, name: str | None) -> SandboxClient:
@@ -437,10 +447,12 @@ def expand(body: str, lang: str, namespace: dict[str, Any]) -> str:
     """
     parts: list[str] = []
     try:
-        for literal, expression, _, _ in string.Formatter().parse(body):
+        for literal, expression, spec, conversion in string.Formatter().parse(body):
             parts.append(literal)
             if expression is not None:
-                parts.append(_quoted(eval(expression, namespace), lang))  # the user's own
+                value = eval(expression, namespace)  # the user's own
+                value = string.Formatter().convert_field(value, conversion)
+                parts.append(_quoted(format(value, spec) if spec else value, lang))
     except Exception as error:  # whatever the user's expression raises, told in one line
         raise UsageError(
             f"--expand: {type(error).__name__}: {error}. Write literal braces as {{{{ and }}}}."
@@ -477,6 +489,13 @@ async def _command(client: SandboxClient, lang: str, body: str) -> tuple[str, st
     return f"{INTERPRETERS.get(lang, lang)} {script}", script
 
 
+async def _remove(client: SandboxClient, script: str | None) -> None:
+    """Delete an uploaded script; that it is gone already, or its sandbox, is no error of the run."""
+    if script is not None:
+        with contextlib.suppress(StatusError, TransportError):
+            await client.remove(script)
+
+
 def _environment(given: list[str]) -> dict[str, str]:
     variables: dict[str, str] = {}
     for item in given:
@@ -484,10 +503,12 @@ def _environment(given: list[str]) -> dict[str, str]:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
             raise UsageError(f"-e takes KEY or KEY=VALUE, not {item.partition('=')[0]!r}.")
         if equals:
-            warnings.warn(
+            warnings.warn_explicit(  # at no line of the cell: it would print the value
                 f"-e {key}=… is saved with the notebook. For a secret, set {key} in the environment "
                 f"and use -e {key}.",
-                stacklevel=4,
+                UserWarning,
+                "%%sandbox_exec",
+                1,
             )
         elif key not in os.environ:
             raise UsageError(f"-e {key}: it is not set in this environment. Set it, or use KEY=VALUE.")
