@@ -30,6 +30,7 @@ from blaxel_jupyter.process import LOG_DIR, LogEntry, Process, Stream, name_prob
 from blaxel_jupyter.runs import Controls, SandboxRun
 from blaxel_jupyter.target import Target, resolve, target_name
 from blaxel_jupyter.transport import Answer, AsyncTransport, Http, read_json, retried
+from blaxel_jupyter.wire import Lines
 
 READ_PATIENCE = 5.0
 """Seconds for which one read is repeated while the server cannot be reached."""
@@ -316,6 +317,7 @@ class SandboxClient:
         """Record in a run what its process wrote so far; a follow goes on from there.
 
         Args:
+            run: where to; made by ``attach``.
             tail: rows of each stream that come into the table at most; ``stdout`` and ``stderr`` of the
                 run hold everything all the same.
         """
@@ -656,8 +658,9 @@ def _last_rows(batches: list[Batch], stream: Stream, tail: int) -> Batch:
     for rows in reversed([rows for batch in batches for rows in batch.rows if rows.stream == stream]):
         if tail <= 0:
             break
-        kept.insert(0, Rows(stream, rows.texts[-tail:], rows.kind, rows.missing_bytes))
-        tail -= len(rows.texts)
+        lines = Lines("\n".join(rows.lines.texts()[-tail:]).encode())
+        kept.insert(0, Rows(stream, lines, rows.kind, rows.missing_bytes))
+        tail -= len(lines)
     return Batch(kept, "backfill")
 
 

@@ -19,7 +19,7 @@ import msgspec
 from blaxel_jupyter.errors import FollowError, NotFoundError, StatusError, TransportError
 from blaxel_jupyter.ledger import HOLE, SMALLEST_SHARE, Ledger, Rows
 from blaxel_jupyter.process import Origin, Process, Stream, TextDecoder
-from blaxel_jupyter.wire import LineSplitter
+from blaxel_jupyter.wire import Lines, LineSplitter
 
 FILES: tuple[Stream, ...] = ("stdout", "stderr")
 
@@ -126,7 +126,7 @@ class Follow:
             follow = self._by_stream() if probe is None else self._by_files()
             async with aclosing(follow) as steps:
                 async for batch in steps:
-                    self._delivered += sum(len(rows.texts) for rows in batch.rows)
+                    self._delivered += sum(len(rows.lines) for rows in batch.rows)
                     yield batch
         except (TransportError, StatusError) as error:
             raise FollowError(
@@ -283,7 +283,7 @@ class Follow:
             if ledger is not None:
                 rows += ledger.commit(ledger.offset, data)
             elif stream == "system":
-                rows.append(Rows("system", [data.strip().decode()], "notice"))
+                rows.append(Rows("system", Lines(data.strip()), "notice"))
         return rows
 
     async def _checked(self) -> list[Rows]:

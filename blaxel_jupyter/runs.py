@@ -18,7 +18,10 @@ from blaxel_jupyter import bridge
 from blaxel_jupyter.follow import FILES, Batch
 from blaxel_jupyter.ledger import Ledger
 from blaxel_jupyter.process import LogEntry, Process, Stream
-from blaxel_jupyter.table import LOGS, Decoded, Table
+from blaxel_jupyter.table import LOGS, Table
+
+LATER = 1000
+"""Lines from which on a block is split only when somebody looks at the table."""
 
 Integrity = Literal["following", "complete", "repaired", "gap"]
 
@@ -87,7 +90,7 @@ class SandboxRun:
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code; −1 after a signal, None while it runs or where the server does not know."""
+        """The exit code; -1 after a signal, None while it runs or where the server does not know."""
         return self.process.exit_code
 
     @property
@@ -102,12 +105,12 @@ class SandboxRun:
 
     @property
     def stdout(self) -> str:
-        """stdout as text; bytes that are not UTF-8 become U+FFFD."""
+        """Stdout as text; bytes that are not UTF-8 become U+FFFD."""
         return self.stdout_bytes.decode("utf-8", "replace")
 
     @property
     def stderr(self) -> str:
-        """stderr as text; bytes that are not UTF-8 become U+FFFD."""
+        """Stderr as text; bytes that are not UTF-8 become U+FFFD."""
         return self.stderr_bytes.decode("utf-8", "replace")
 
     @property
@@ -200,10 +203,11 @@ class SandboxRun:
         first = len(self.logs)
         received = time.time_ns() // 1000
         for rows in batch.rows:
+            n = len(rows.lines)
             self.logs.extend(
-                len(rows.texts),
+                n,
                 stream=rows.stream,
-                text=Decoded(rows.texts),
+                text=rows.lines.texts if n > LATER else rows.lines.texts(),
                 kind=rows.kind,
                 received=received,
                 origin=batch.origin,
@@ -217,13 +221,13 @@ class SandboxRun:
         """Return a recorded batch as entries; ``first`` is the ``seq`` of its first row."""
         entries: list[LogEntry] = []
         for rows in batch.rows:
-            received = self.logs.column("received")[first] if rows.texts else None
+            received = self.logs.column("received")[first]
             stream, kind, origin, missing = rows.stream, rows.kind, batch.origin, rows.missing_bytes
             entries += [
                 LogEntry(seq, stream, text, kind, received, origin, missing)
-                for seq, text in enumerate(rows.texts, first)
+                for seq, text in enumerate(rows.lines.texts(), first)
             ]
-            first += len(rows.texts)
+            first += len(rows.lines)
         return entries
 
     def _end(self, process: Process) -> None:

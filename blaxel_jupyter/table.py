@@ -12,6 +12,7 @@ import importlib
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import accumulate, islice, repeat
@@ -61,10 +62,6 @@ LOGS: tuple[Column, ...] = (
 """The columns of ``SandboxRun.logs``, one row an entry."""
 
 
-class Decoded(list[str]):
-    """Texts that bytes were decoded to: they hold no lone surrogates, so ``extend`` need not look."""
-
-
 class Table:
     """Hold append-only columns that read as a sequence of dicts and export as Arrow.
 
@@ -92,6 +89,7 @@ class Table:
         self._stored: dict[str, list[Any]] = {
             name: [] for name in self._types if name != "seq" and name not in self._constants
         }
+        self._later: list[tuple[str, slice, Callable[[], list[Any]]]] = []
         self._length = 0
 
     # Writing
@@ -101,9 +99,10 @@ class Table:
 
         Args:
             n: How many rows.
-            **columns: A list gives each row its value, anything else is every row's value. Columns
-                left out are null. Lists are copied; strings are shared, but for lone surrogates,
-                which no consumer can encode: they become U+FFFD.
+            **columns: A list gives each row its value, a function returns that list when the column
+                is first read, anything else is every row's value. Columns left out are null. Lists
+                are copied; strings are shared, but for lone surrogates, which no consumer can
+                encode: they become U+FFFD (a function's are taken as they are).
 
         Raises:
             ValueError: A list does not have ``n`` values; nothing was appended.
@@ -116,13 +115,17 @@ class Table:
             if isinstance(values, list) and len(values) != n:
                 raise ValueError(f"{name}: {len(values)} values for {n} rows")
         length = self._length
+        self._later[:] = [later for later in self._later if later[1].stop <= length]
         for name, stored in self._stored.items():
             if len(stored) != length:  # an earlier extend was interrupted half way
                 del stored[length:]
             values = columns.get(name)
             if isinstance(values, list):
-                unsure = self._types[name] == "string" and not isinstance(values, Decoded)
-                stored.extend(_encodable(values) if unsure else values)
+                stored.extend(_encodable(values) if self._types[name] == "string" else values)
+                continue
+            if callable(values):
+                stored.extend(repeat(None, n))
+                self._later.append((name, slice(length, length + n), values))
                 continue
             if isinstance(values, str) and not values.isascii():
                 [values] = _encodable([values])
@@ -149,7 +152,7 @@ class Table:
             KeyError: There is no such column.
         """
         if name in self._stored:
-            return self._stored[name]
+            return self._settled()[name]
         if name in self._constants:
             return _Repeated(self._constants[name], self._length)
         if name in self._types:
@@ -203,10 +206,19 @@ class Table:
             return repeat(self._constants[name], len(rows))
         if name not in self._stored:
             return iter(rows)
-        stored = self._stored[name]
+        stored = self._settled()[name]
         if rows.step == 1 and rows.start == 0:  # the whole table: without a copy
             return islice(stored, len(rows))
         return map(stored.__getitem__, rows)
+
+    def _settled(self) -> dict[str, list[Any]]:
+        """Put in what was promised. Two threads at once do it twice, with the same result."""
+        for promise in self._later[:]:
+            name, rows, values = promise
+            self._stored[name][rows] = values()
+            with suppress(ValueError):
+                self._later.remove(promise)
+        return self._stored
 
     # Exporting
 
@@ -293,7 +305,7 @@ class Table:
         self, rows: range, size: int, uniform: _Uniform
     ) -> Iterator[tuple[Type, list[object]]]:
         for name, kind in self._types.items():
-            values = self._stored[name][rows.start : rows.stop] if name in self._stored else []
+            values = self._settled()[name][rows.start : rows.stop] if name in self._stored else []
             if name in self._constants:
                 yield kind, uniform(kind, self._constants[name], len(rows), size)
             elif name not in self._stored:

@@ -443,3 +443,22 @@ def test_html_of_few_rows_shows_all() -> None:
     """A small table is shown whole."""
     assert logs(10)._repr_html_().count("<tr>") == 11
     assert logs(0)._repr_html_().endswith("<p>0 rows</p>")
+
+
+def test_promised_values_are_put_in_at_the_first_look() -> None:
+    """A function's values are asked for once, when the column is read, in every way of reading."""
+    asked: list[int] = []
+
+    def texts() -> list[str]:
+        asked.append(1)
+        return ["a", "b", "c"]
+
+    table = Table(LOGS, constants={"sandbox": "s", "process": "p"})
+    table.extend(1, text=["first"], stream="stdout")
+    table.extend(3, text=texts, stream="stdout")
+    table.extend(1, text=["last"], stream="stderr")
+    assert (len(table), asked) == (5, [])
+    assert [row["text"] for row in table] == ["first", "a", "b", "c", "last"]
+    assert table.to_arrow()["text"].to_pylist() == ["first", "a", "b", "c", "last"]
+    assert list(table.column("text")) == ["first", "a", "b", "c", "last"]
+    assert asked == [1]

@@ -163,5 +163,5 @@ def test_raw_file_follow_gives_the_true_bytes(name: str, stream: Stream) -> None
     expected = truth_of(recording.truth["a"], stream)
     if expected is not None and len(expected) == ledger.size:
         assert ledger.data == expected
-        lines = [text for row in rows for text in row.texts]
+        lines = [text for row in rows for text in row.lines.texts()]
         assert "\n".join(lines) == ledger.data.decode("utf-8", "replace").removesuffix("\n")
