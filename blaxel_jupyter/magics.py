@@ -175,6 +175,11 @@ class BlaxelMagics(Magics):
         if shown is not None:
             await shown.wait_async()
 
+    def close(self) -> None:
+        """Close the clients' connections; runs that are still followed open new ones."""
+        while self._clients:
+            _called(self._clients.popitem()[1].aclose)
+
     # %%sandbox_exec and %sandbox_logs -------------------------------------------------------------------
 
     def _exec(self, line: str, body: str) -> Cell | None:
@@ -315,7 +320,9 @@ class BlaxelMagics(Magics):
             await plane.delete(name)
 
         self._control(delete, local=local)
-        self._clients.pop(given.name, None)
+        client = self._clients.pop(given.name, None)
+        if client is not None:
+            _called(client.aclose)
         if self.sandbox == given.name:
             self.sandbox = ""
         print(f"Sandbox {given.name}: deleted.")
@@ -390,6 +397,9 @@ def unload(shell: InteractiveShell) -> None:
     shell.input_transformers_post[:] = [
         one for one in shell.input_transformers_post if not isinstance(one, _Awaiter)
     ]
+    magics = shell.magics_manager.registry.pop("BlaxelMagics", None)
+    if magics is not None:
+        magics.close()
     for kind, name in (("line", "sandbox"), ("cell", "sandbox_exec"), ("line", "sandbox_logs")):
         shell.magics_manager.magics[kind].pop(name, None)
 
