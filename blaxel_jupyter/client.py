@@ -1,48 +1,38 @@
 """Talk to one sandbox: start processes, follow them, read their logs, stop them.
 
-The routes of the sandbox API (protocol 3 and 4.9) are spelled here and nowhere else; what a follow does
-with them is follow's business, HTTP is transport's. magics and the public API use it.
+The public face: it puts together the API's routes, the start, the follow and the run, and holds no bytes
+of its own. The magics use it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import inspect
 import math
 import secrets
 import time
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
-from typing import Any, Protocol, cast
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any, cast
 from urllib.parse import quote
 
-from blaxel_jupyter.errors import (
-    NotFoundError,
-    ProtocolError,
-    StatusError,
-    TransportError,
-)
-from blaxel_jupyter.follow import FILES, Batch, Block, End, Follow, Reads
+from blaxel_jupyter.api import SandboxApi
+from blaxel_jupyter.callbacks import Callback, Callbacks, LogStream
+from blaxel_jupyter.errors import NotFoundError, StatusError, TransportError
+from blaxel_jupyter.follow import FILES, Batch, End, Follow
 from blaxel_jupyter.ledger import Ledger, Rows
-from blaxel_jupyter.process import LOG_DIR, LogEntry, Process, Stream, name_problem
+from blaxel_jupyter.process import LogEntry, Process, Stream, name_problem
 from blaxel_jupyter.runs import Controls, SandboxRun
-from blaxel_jupyter.target import Target, resolve, target_name
-from blaxel_jupyter.transport import Answer, AsyncTransport, Http, read_json, retried
+from blaxel_jupyter.start import start
+from blaxel_jupyter.transport import AsyncTransport, Http
 from blaxel_jupyter.wire import Lines
-
-READ_PATIENCE = 5.0
-"""Seconds for which one read is repeated while the server cannot be reached."""
 
 FOLLOW_PATIENCE = 300.0
 """Seconds for which a follow goes on trying without one answer: a laptop's sleep, a server's restart."""
 
-Callback = Callable[[str], object]
-
 
 class Instance(Protocol):
-    """The part of an official ``blaxel`` SandboxInstance that is used: its record and its process API."""
+    """The part of an official ``blaxel`` SandboxInstance that is used: its address and its headers."""
 
     config: Any
     process: Any
@@ -73,23 +63,19 @@ class SandboxClient:
     ) -> None:
         if (sandbox is None) == (url is None):
             raise ValueError("Say which sandbox: SandboxClient(NAME) or SandboxClient(url=URL).")
-        self._sandbox = sandbox
-        self._url = url
-        self._http = Http(transport)
-        self._target: Target | None = None
-        self._raw_files: bool | None = None
+        self._api = SandboxApi(sandbox, url, Http(transport))
         self._tasks: set[asyncio.Task[Any]] = set()
         self._runs: weakref.WeakValueDictionary[str, SandboxRun] = weakref.WeakValueDictionary()
 
     @property
     def name(self) -> str:
         """The sandbox's name, or the URL's host for a server known by its URL."""
-        return target_name(self._sandbox, self._url)
+        return self._api.name
 
     @property
     def is_local(self) -> bool:
         """Whether commands run on this machine, as the user, without isolation."""
-        return isinstance(self._sandbox, str) and self._sandbox.split("/")[0] == "local"
+        return self._api.is_local
 
     async def url(self) -> str:
         """Find out the base URL of the sandbox's API.
@@ -98,7 +84,7 @@ class SandboxClient:
             NotFoundError: there is no such sandbox.
             CredentialsError: the control plane has to be asked and there is no credential.
         """
-        return (await self._resolved()).url
+        return (await self._api.target()).url
 
     async def __aenter__(self) -> SandboxClient:
         """Open nothing yet: the first call does."""
@@ -115,7 +101,7 @@ class SandboxClient:
         for task in mine:
             task.cancel()
         await asyncio.gather(*mine, return_exceptions=True)
-        await self._http.aclose()
+        await self._api.aclose()
 
     # Processes ------------------------------------------------------------------------------------------
 
@@ -164,8 +150,10 @@ class SandboxClient:
             raise ValueError("The command is empty: there is nothing to run.")
         problem = name_problem(name) if name is not None else None
         if problem:
-            raise ValueError(f"A process cannot be called {name!r}: {problem}. Choose another name.")
-        before = await self._known(name) if name is not None else None
+            raise ValueError(
+                f"A process cannot be called {name!r}: {problem}. Choose another name."
+            )
+        before = await self._api.known(name) if name is not None else None
         body: dict[str, Any] = {
             "name": name or f"nb-{secrets.token_hex(4)}",
             "command": command,
@@ -181,9 +169,9 @@ class SandboxClient:
             body |= {"restartOnFailure": True, "maxRestarts": restart_on_failure}
         if wait_for_ports:
             body["waitForPorts"] = list(wait_for_ports)
-        process = await self._start(body, before)
+        process = await start(self._api, body, before)
         run = self._run(process, fresh=True, timeout=timeout)
-        callbacks = _Callbacks(on_log, on_stdout, on_stderr)
+        callbacks = Callbacks(on_log, on_stdout, on_stderr)
         if callbacks.any:
             run.claim()
             self._spawn(self._feed(run, callbacks))
@@ -232,11 +220,8 @@ class SandboxClient:
             yield entries
 
     async def processes(self) -> list[Process]:
-        """List every process that the sandbox ever started, oldest first where the server tells."""
-        answer = read_json((await self._read("/process")).body)
-        if not isinstance(answer, list):
-            raise ProtocolError("The server's answer is not a list of processes.")
-        return [Process.parse(item) for item in answer]
+        """List every process that the sandbox ever started, in the server's order."""
+        return await self._api.processes()
 
     async def process(self, identifier: str) -> Process:
         """Read one process's facts, by name or pid.
@@ -244,19 +229,7 @@ class SandboxClient:
         Raises:
             NotFoundError: there is no such process.
         """
-        try:
-            answer = await self._read(f"/process/{quote(identifier, safe='')}")
-        except NotFoundError as error:
-            if error.from_gateway:
-                raise
-            raise NotFoundError(
-                f"There is no process {identifier!r} in {self.name}. `%sandbox ps` lists them.",
-                status_code=404,
-                method=error.method,
-                url=error.url,
-                body=error.body,
-            ) from None
-        return Process.parse(read_json(answer.body))
+        return await self._api.process(identifier)
 
     async def wait(
         self,
@@ -270,7 +243,7 @@ class SandboxClient:
             TimeoutError: it did not end within ``timeout`` seconds; it goes on.
         """
         process = await self.process(identifier)
-        end = End(self._reads(process, READ_PATIENCE, None), process, time.monotonic)
+        end = End(self._api.reads(process), process, time.monotonic)
         try:
             async with asyncio.timeout(timeout):
                 delay = 0.02
@@ -285,11 +258,11 @@ class SandboxClient:
 
     async def stop(self, identifier: str) -> None:
         """Ask a process to end: SIGTERM to its process group. It may take its time, or refuse."""
-        await self._ask("DELETE", f"/process/{quote(identifier, safe='')}")
+        await self._api.ask("DELETE", f"/process/{quote(identifier, safe='')}")
 
     async def kill(self, identifier: str) -> None:
         """End a process at once: SIGKILL to its process group."""
-        await self._ask("DELETE", f"/process/{quote(identifier, safe='')}/kill")
+        await self._api.ask("DELETE", f"/process/{quote(identifier, safe='')}/kill")
 
     async def logs(self, identifier: str, *, stream: str = "stdout") -> str:
         """Read what a process wrote so far.
@@ -321,7 +294,7 @@ class SandboxClient:
             tail: rows of each stream that come into the table at most; ``stdout`` and ``stderr`` of the
                 run hold everything all the same.
         """
-        follow = Follow(self._reads(run.process, READ_PATIENCE, None), run.process, run.ledgers)
+        follow = Follow(self._api.reads(run.process), run.process, run.ledgers)
         batches = [batch async for batch in follow.so_far()]
         if tail is not None:
             batches = [_last_rows(batches, stream, tail) for stream in run.ledgers]
@@ -340,7 +313,7 @@ class SandboxClient:
 
         Must be called while a loop runs; the callbacks run on it, in order, and may be async.
         """
-        callbacks = _Callbacks(on_log, on_stdout, on_stderr)
+        callbacks = Callbacks(on_log, on_stdout, on_stderr)
 
         async def feed() -> SandboxRun:
             return await self._feed(await self.attach(identifier), callbacks)
@@ -352,11 +325,11 @@ class SandboxClient:
     async def upload(self, path: str, text: str) -> None:
         """Write a text file in the sandbox; folders on the way are made."""
         body = {"content": text, "permissions": "0600"}
-        await self._ask("PUT", f"/filesystem/{quote(path, safe='')}", json=body)
+        await self._api.ask("PUT", f"/filesystem/{quote(path, safe='')}", json=body)
 
     async def remove(self, path: str) -> None:
         """Delete a file in the sandbox."""
-        await self._ask("DELETE", f"/filesystem/{quote(path, safe='')}")
+        await self._api.ask("DELETE", f"/filesystem/{quote(path, safe='')}")
 
     # How a run is filled --------------------------------------------------------------------------------
 
@@ -393,7 +366,7 @@ class SandboxClient:
                 for entry in run.entries(batch, first):
                     yield entry
 
-    async def _feed(self, run: SandboxRun, callbacks: _Callbacks) -> SandboxRun:
+    async def _feed(self, run: SandboxRun, callbacks: Callbacks) -> SandboxRun:
         async with aclosing(self._entries(run)) as entries:
             async for entry in entries:
                 if entry.kind == "line":
@@ -405,7 +378,7 @@ class SandboxClient:
         if not run.busy:
             run.claim()
         error: BaseException | None = None
-        reads = self._reads(run.process, FOLLOW_PATIENCE, run)
+        reads = self._api.reads(run.process, patience=FOLLOW_PATIENCE, report=run.tell_trouble)
         follow = Follow(reads, run.process, run.ledgers, fresh=run.fresh, seq=len(run.logs))
         guard = asyncio.create_task(self._kill_late(run)) if run.timeout is not None else None
         try:
@@ -429,158 +402,6 @@ class SandboxClient:
         with suppress(StatusError, TransportError):
             await self.kill(run.name)
 
-    # Starting -------------------------------------------------------------------------------------------
-
-    async def _known(self, name: str) -> Process | None:
-        try:
-            return await self.process(name)
-        except NotFoundError as error:
-            if error.from_gateway:
-                raise
-            return None
-
-    async def _start(self, body: dict[str, Any], before: Process | None) -> Process:
-        try:
-            return await self._post(body)
-        except StatusError as error:
-            if error.status_code == 400 and body.get("keepAlive") and "keepAlive" in error.body:
-                # Not in the plan: the client kills it when the time is over, as long as it lives.
-                return await self._start(_without(body, "keepAlive", "timeout"), before)
-            if error.status_code == 400 and "already exists" in error.body:
-                raise StatusError(
-                    f"Process {body['name']!r} is still running in {self.name}. "
-                    f"Choose another name, or end it first: %sandbox stop {body['name']}",
-                    status_code=400,
-                    method=error.method,
-                    url=error.url,
-                    body=error.body,
-                ) from None
-            if error.status_code < 500:
-                raise
-            return await self._started(body["name"], before, error)
-        except (TransportError, ProtocolError) as error:
-            if isinstance(error, TransportError) and not error.sent:
-                raise
-            return await self._started(body["name"], before, error)
-
-    async def _post(self, body: dict[str, Any]) -> Process:
-        """Post once; with ports to wait for, watch that the process does not die meanwhile."""
-        post = asyncio.ensure_future(self._ask("POST", "/process", json=body, read_timeout=None))
-        try:
-            while body.get("waitForPorts"):
-                await asyncio.wait({post}, timeout=1.0)
-                if post.done():
-                    break
-                process = await self._known(body["name"])
-                if process is not None and process.ended and not process.restarts_left:
-                    return process
-            return Process.parse(read_json((await post).body))
-        finally:
-            post.cancel()
-
-    async def _started(self, name: str, before: Process | None, error: Exception) -> Process:
-        """Find out whether a start whose answer was lost happened; never start blindly again."""
-        for pause in (0.2, 1.0, 2.0):
-            process = await self._known(name)
-            if process is not None and (before is None or process.pid != before.pid):
-                return process
-            await asyncio.sleep(pause)
-        raise error
-
-    # Requests -------------------------------------------------------------------------------------------
-
-    def _reads(self, process: Process, patience: float, run: SandboxRun | None) -> Reads:
-        """Bind the reads of one process, each repeated for ``patience`` seconds."""
-        name = quote(process.name, safe="")
-
-        async def read(path: str, **options: Any) -> Answer:
-            return await self._read(path, patience=patience, run=run, **options)
-
-        async def facts() -> Process:
-            return Process.parse(read_json((await read(f"/process/{name}")).body))
-
-        async def alive(pid: str) -> bool:
-            headers = {"Accept": "application/json"}
-            try:
-                await read(f"/filesystem/%2Fproc%2F{quote(pid, safe='')}%2Fstat", headers=headers)
-            except StatusError as error:
-                if error.from_gateway:
-                    raise
-                return False
-            return True
-
-        async def raw(stream: str, offset: int, limit: int) -> Block | None:
-            attempt = functools.partial(self._raw, process.name, stream, offset, limit, run)
-            block: Block | None = await retried(attempt, patience=patience)
-            return block
-
-        async def logs() -> dict[str, str]:
-            answer = read_json((await read(f"/process/{name}/logs")).body)
-            return {stream: str(answer.get(stream) or "") for stream in FILES}
-
-        def watch() -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-            ignored = quote(f"/{process.name}.log", safe="")
-            return self._stream(f"/watch/filesystem/{quote(LOG_DIR, safe='')}?ignore={ignored}")
-
-        def text() -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-            return self._stream(f"/process/{name}/logs/stream")
-
-        return Reads(facts, raw, alive, watch, text, logs)
-
-    async def _raw(
-        self, name: str, stream: str, offset: int, limit: int, run: SandboxRun | None
-    ) -> Block | None:
-        """Read one block of a raw log file; only a complete one counts (protocol 4.9, 4.4)."""
-        path = f"/filesystem/{quote(f'{LOG_DIR}/{name}.{stream}.log', safe='')}"
-        headers = {
-            "Accept": "application/octet-stream",
-            "Accept-Encoding": "identity",
-            "Range": f"bytes={offset}-{offset + limit - 1}",
-        }
-        try:
-            answer = await self._ask("GET", path, headers=headers, accept=(416,), run=run)
-        except StatusError as error:
-            if error.from_gateway or error.status_code not in {400, 403, 404, 405, 500, 501}:
-                raise
-            return None
-        return _block(answer, offset)
-
-    async def _read(self, path: str, *, patience: float = READ_PATIENCE, **options: Any) -> Answer:
-        answer: Answer = await retried(lambda: self._ask("GET", path, **options), patience=patience)
-        return answer
-
-    async def _ask(
-        self, method: str, path: str, *, run: SandboxRun | None = None, **options: Any
-    ) -> Answer:
-        """Send one request; a local service that is gone is replaced for the next attempt."""
-        target = await self._resolved()
-        try:
-            answer = await self._http.request(method, target.url + path, auth=target.auth, **options)
-        except (TransportError, StatusError) as error:
-            if isinstance(error, TransportError) or error.status_code == 401:
-                self._forget_local()
-            if run is not None and not isinstance(error, NotFoundError):
-                run.trouble = "connection lost; trying again"
-            raise
-        if run is not None:
-            run.trouble = None
-        return answer
-
-    @asynccontextmanager
-    async def _stream(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        target = await self._resolved()
-        async with self._http.stream(target.url + path, auth=target.auth) as chunks:
-            yield chunks
-
-    async def _resolved(self) -> Target:
-        if self._target is None:
-            self._target = await resolve(self._sandbox, self._url, self._http)
-        return self._target
-
-    def _forget_local(self) -> None:
-        if self.is_local:
-            self._target = None
-
     def _spawn(self, coroutine: Any) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
@@ -588,74 +409,12 @@ class SandboxClient:
         return task
 
 
-class LogStream:
-    """A follow with callbacks that runs in the background, on the loop that started it."""
-
-    def __init__(self, task: asyncio.Task[SandboxRun]) -> None:
-        self._task = task
-
-    async def wait(self) -> SandboxRun | None:
-        """Wait until every line was called back; None if it was closed before.
-
-        Raises:
-            FollowError: the server could not be reached for too long.
-            Exception: whatever a callback raised.
-        """
-        await asyncio.wait({self._task})
-        return None if self._task.cancelled() else self._task.result()
-
-    def close(self) -> None:
-        """End it; no callback comes after. The process goes on."""
-        self._task.cancel()
-
-    async def __aenter__(self) -> LogStream:
-        """Return itself."""
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        """Close it and wait until it is closed."""
-        self.close()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(self._task, return_exceptions=True)
-
-
-class _Callbacks:
-    """Call the right callbacks for a line."""
-
-    def __init__(self, log: Callback | None, out: Callback | None, err: Callback | None) -> None:
-        self._for = {
-            "stdout": [call for call in (log, out) if call],
-            "stderr": [call for call in (log, err) if call],
-        }
-        self.any = any(self._for.values())
-
-    async def __call__(self, entry: LogEntry) -> None:
-        for callback in self._for.get(entry.stream, ()):
-            result = callback(entry.text)
-            if inspect.isawaitable(result):
-                await result
-
-
-def _block(answer: Answer, offset: int) -> Block | None:
-    """Read the answer to a range request (the table of protocol 4.9); None: not a raw file."""
-    where = answer.headers.get("content-range", "")
-    if answer.status == 416:
-        total = where.rpartition("/")[2]
-        return Block(offset, b"", int(total) if total.isdecimal() else offset)
-    if answer.status == 200:
-        if answer.headers.get("content-type", "").startswith("application/json"):
-            return None
-        return Block(0, answer.body, len(answer.body))
-    start, end, total = where.removeprefix("bytes ").replace("/", "-").split("-")
-    if int(start) != offset or int(end) - int(start) + 1 != len(answer.body):
-        raise TransportError("A block of a log file came damaged.", url="")
-    return Block(offset, answer.body, int(total))
-
-
 def _last_rows(batches: list[Batch], stream: Stream, tail: int) -> Batch:
     """Keep the last rows of one stream; gaps count as rows."""
     kept: list[Rows] = []
-    for rows in reversed([rows for batch in batches for rows in batch.rows if rows.stream == stream]):
+    for rows in reversed(
+        [rows for batch in batches for rows in batch.rows if rows.stream == stream]
+    ):
         if tail <= 0:
             break
         lines = Lines("\n".join(rows.lines.texts()[-tail:]).encode())
@@ -666,8 +425,8 @@ def _last_rows(batches: list[Batch], stream: Stream, tail: int) -> Batch:
 
 def _with_mark(ledger: Ledger) -> str:
     text = ledger.data.decode("utf-8", "replace")
-    return f"[{ledger.missing} bytes missing: the server dropped them]\n{text}" if ledger.missing else text
-
-
-def _without(body: dict[str, Any], *members: str) -> dict[str, Any]:
-    return {key: value for key, value in body.items() if key not in members}
+    return (
+        f"[{ledger.missing} bytes missing: the server dropped them]\n{text}"
+        if ledger.missing
+        else text
+    )

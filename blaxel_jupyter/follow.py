@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -19,7 +19,8 @@ import msgspec
 from blaxel_jupyter.errors import FollowError, NotFoundError, StatusError, TransportError
 from blaxel_jupyter.ledger import HOLE, SMALLEST_SHARE, Ledger, Rows
 from blaxel_jupyter.process import Origin, Process, Stream, TextDecoder
-from blaxel_jupyter.wire import Lines, LineSplitter
+from blaxel_jupyter.wake import Open, Wake
+from blaxel_jupyter.wire import Lines
 
 FILES: tuple[Stream, ...] = ("stdout", "stderr")
 
@@ -28,13 +29,6 @@ BLOCK = 4 << 20
 
 A block counts only when it is complete, so it has to arrive quickly (protocol 4.4).
 """
-
-DENSE = 0.025
-"""Seconds between two reads while output is dense: nobody sees more than 40 changes a second."""
-
-FLOOD = 300
-"""Events a second at which the watch costs more than polling (protocol 4.9: 6 MB in one flood)."""
-
 
 QUICKEST, SLOWEST = 0.02, 1.25
 """Seconds between two looks whether the process lives: a twentieth of the time it has run, within these."""
@@ -59,8 +53,8 @@ class Reads:
     process: Callable[[], Awaitable[Process]]
     raw: Callable[[str, int, int], Awaitable[Block | None]]
     alive: Callable[[str], Awaitable[bool]]
-    watch: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
-    text: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+    watch: Open
+    text: Open
     logs: Callable[[], Awaitable[dict[str, str]]]
 
 
@@ -137,15 +131,15 @@ class Follow:
     # The raw files ------------------------------------------------------------------------------------
 
     async def _by_files(self) -> AsyncGenerator[Batch, None]:
-        wake = _Wake(self._reads, self._process.name, self._clock)
+        wake = Wake(self._reads.watch, self._process.name, self._ledgers, self._clock)
         began = self._clock()
         probe_at = began + QUICKEST
         try:
             while True:
                 grown = await wake.wait(probe_at)
                 got = False
-                for stream in FILES:
-                    if stream in grown and stream in self._ledgers:
+                for stream in self._ledgers:
+                    if stream in grown:
                         async for batch in self._read(stream):
                             got = True
                             yield batch
@@ -231,7 +225,9 @@ class Follow:
         if witness is None:
             aligned = (block.start + end) % HOLE == 0 or end == len(block.data)
             return (
-                begin == 0 and aligned and block.total - block.start - end >= SMALLEST_SHARE - 2 * HOLE
+                begin == 0
+                and aligned
+                and block.total - block.start - end >= SMALLEST_SHARE - 2 * HOLE
             )
         at, value = witness
         again = await self._reads.raw(ledger.stream, at, 1)
@@ -289,7 +285,9 @@ class Follow:
     async def _checked(self) -> list[Rows]:
         """Compare with the server's log and put right what differs (protocol 4.9)."""
         logs = await self._reads.logs()
-        return [row for stream, ledger in self._ledgers.items() for row in ledger.check(logs[stream])]
+        return [
+            row for stream, ledger in self._ledgers.items() for row in ledger.check(logs[stream])
+        ]
 
 
 class End:
@@ -356,123 +354,3 @@ def _settling(process: Process) -> float:
     if process.status == "failed" and process.restart_on_failure:
         return 1.5  # the pause before the last restart looks just like the end
     return 0.0
-
-
-class _Wake:
-    """Tell which files may have grown: by the watch while output is sparse, else by the clock."""
-
-    SAFETY = 15.0
-    """Seconds after which both files are read although the watch was silent: it may be half-open."""
-
-    def __init__(self, reads: Reads, name: str, clock: Callable[[], float]) -> None:
-        self._reads = reads
-        self._clock = clock
-        self._files = {f"{name}.{stream}.log": stream for stream in FILES}
-        self._grown: set[str] = set()
-        self._event = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._watching = False
-        self._watch_from = clock() + 0.15  # a quick command is over before a watch would pay
-        self._hold_off = 2.0
-        self._poll = 0.0
-        self._safety_at = clock() + self.SAFETY
-        self._last_data = 0.0
-        self._safety_read = False
-
-    async def wait(self, until: float) -> set[str]:
-        """Wait until a file may have grown or the clock says ``until``; return the streams to read."""
-        now = self._clock()
-        if not self._watching:
-            await asyncio.sleep(max(0.0, min(self._poll, until - now)))
-            return set(FILES)
-        if not self._event.is_set():
-            try:
-                async with asyncio.timeout(max(0.0, min(until, self._safety_at) - now)):
-                    await self._event.wait()
-            except TimeoutError:
-                pass
-        dense = self._last_data + DENSE - self._clock()
-        if self._event.is_set() and dense > 0:
-            await asyncio.sleep(dense)
-        self._event.clear()
-        grown, self._grown = self._grown, set()
-        self._safety_read = False
-        if self._clock() >= self._safety_at:
-            self._safety_at = self._clock() + self.SAFETY
-            self._safety_read = not grown
-            return set(FILES)
-        return grown
-
-    def report(self, got: bool) -> None:
-        """Learn whether the last read found anything, and choose how to wait next."""
-        now = self._clock()
-        if got and self._safety_read and self._watching:
-            self._stop()  # it did not tell: open another
-            self._watch_from = now
-        if got:
-            self._last_data = now
-            self._poll = DENSE
-        if got or self._watching:
-            return
-        self._poll = min(max(self._poll * 1.5, 0.01), 0.2)
-        if now >= self._watch_from and self._task is None:
-            self._task = asyncio.create_task(self._watch())
-
-    async def aclose(self) -> None:
-        """End the watch and wait until its connection is closed."""
-        task = self._task
-        self._stop()
-        if task is not None:
-            await asyncio.gather(task, return_exceptions=True)
-
-    def _stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-        self._task = None
-        self._watching = False
-
-    async def _watch(self) -> None:
-        """Read the watch until it floods or breaks; then polling goes on until it is tried again."""
-        lines = LineSplitter()
-        began, events = self._clock(), 0
-        try:
-            async with self._reads.watch() as chunks:
-                self._watching = True
-                self._wake(set(FILES))
-                async for chunk in chunks:
-                    for line in lines.feed(chunk):
-                        stream = self._files.get(_file_name(line))
-                        if stream:
-                            self._wake({stream})
-                        events += 1
-                    if self._clock() - began > 1.0:
-                        began, events = self._clock(), 0
-                    if events > FLOOD:
-                        break
-        except (TransportError, StatusError):
-            pass
-        if self._task is asyncio.current_task():
-            self._watching, self._task = False, None
-            self._wake(set(FILES))
-            self._watch_from = self._clock() + self._hold_off
-            self._hold_off = min(self._hold_off * 2, 30.0)
-            self._poll = DENSE
-
-    def _wake(self, streams: set[str]) -> None:
-        self._grown |= streams
-        self._event.set()
-
-
-class _FileEvent(msgspec.Struct):
-    name: str = ""
-
-
-_read_event = msgspec.json.Decoder(_FileEvent).decode
-
-
-def _file_name(line: bytes) -> str:
-    """Read the file's name of one watch event; ``""`` for keepalives and anything else."""
-    try:
-        return _read_event(line).name
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return ""

@@ -238,6 +238,10 @@ class SandboxRun:
             self.note(f"killed after {self.timeout:g} s (timeout)")
         self._final = True
 
+    def tell_trouble(self, trouble: str | None) -> None:
+        """Show in the header what is wrong with the connection just now; None when it is well."""
+        self.trouble = trouble
+
     def note(self, text: str) -> None:
         """Append a notice of ours, such as a timeout, as a row of the stream ``system``."""
         self.logs.extend(

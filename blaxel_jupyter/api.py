@@ -1,0 +1,199 @@
+"""Spell the routes of one sandbox's API (protocol 3 and 4.9), each as one call.
+
+Finds the sandbox's address at the first call, repeats reads, and replaces a local service that is gone;
+what the answers mean for a follow is follow's business, HTTP is transport's. The client uses it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+from blaxel_jupyter.errors import NotFoundError, ProtocolError, StatusError, TransportError
+from blaxel_jupyter.follow import FILES, Block, Reads
+from blaxel_jupyter.process import LOG_DIR, Process
+from blaxel_jupyter.target import Target, resolve, target_name
+from blaxel_jupyter.transport import Answer, Http, read_json, retried
+
+READ_PATIENCE = 5.0
+"""Seconds for which one read is repeated while the server cannot be reached."""
+
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+Report = Callable[[str | None], None]
+
+
+class SandboxApi:
+    """One sandbox's API.
+
+    Args:
+        sandbox: name, or official instance; None if ``url`` is given.
+        url: base URL.
+        http: what sends the requests.
+    """
+
+    def __init__(self, sandbox: object, url: str | None, http: Http) -> None:
+        self._sandbox = sandbox
+        self._url = url
+        self._http = http
+        self._target: Target | None = None
+
+    @property
+    def name(self) -> str:
+        """The sandbox's name, or the URL's host."""
+        return target_name(self._sandbox, self._url)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is the embedded local service's."""
+        return isinstance(self._sandbox, str) and self._sandbox.split("/")[0] == "local"
+
+    async def target(self) -> Target:
+        """Find the address, at the first call."""
+        if self._target is None:
+            self._target = await resolve(self._sandbox, self._url, self._http)
+        return self._target
+
+    async def aclose(self) -> None:
+        """Close the running loop's connections."""
+        await self._http.aclose()
+
+    async def processes(self) -> list[Process]:
+        """List every process, in the server's order."""
+        answer = read_json((await self._read("/process")).body)
+        if not isinstance(answer, list):
+            raise ProtocolError("The server's answer is not a list of processes.")
+        return [Process.parse(item) for item in answer]
+
+    async def process(self, identifier: str) -> Process:
+        """Read one process's facts, by name or pid."""
+        process = await self.known(identifier)
+        if process is None:
+            raise NotFoundError(
+                f"There is no process {identifier!r} in {self.name}. `%sandbox ps` lists them.",
+                status_code=404,
+                method="GET",
+                url=(await self.target()).url,
+            )
+        return process
+
+    async def known(self, identifier: str) -> Process | None:
+        """Read one process's facts; None if the sandbox itself says that there is none."""
+        try:
+            answer = await self._read(f"/process/{quote(identifier, safe='')}")
+        except NotFoundError as error:
+            if error.from_gateway:
+                raise
+            return None
+        return Process.parse(read_json(answer.body))
+
+    def reads(
+        self, process: Process, *, patience: float = READ_PATIENCE, report: Report | None = None
+    ) -> Reads:
+        """Bind the reads of one process, each repeated for ``patience`` seconds.
+
+        ``report`` is told what is wrong while a read is being repeated, and None when it went well.
+        """
+        name = quote(process.name, safe="")
+
+        async def read(path: str, **options: Any) -> Answer:
+            return await self._read(path, patience=patience, report=report, **options)
+
+        async def facts() -> Process:
+            return Process.parse(read_json((await read(f"/process/{name}")).body))
+
+        async def alive(pid: str) -> bool:
+            headers = {"Accept": "application/json"}
+            try:
+                await read(f"/filesystem/%2Fproc%2F{quote(pid, safe='')}%2Fstat", headers=headers)
+            except StatusError as error:
+                if error.from_gateway:
+                    raise
+                return False
+            return True
+
+        async def raw(stream: str, offset: int, limit: int) -> Block | None:
+            attempt = functools.partial(self._raw, process.name, stream, offset, limit, report)
+            block: Block | None = await retried(attempt, patience=patience)
+            return block
+
+        async def logs() -> dict[str, str]:
+            answer = read_json((await read(f"/process/{name}/logs")).body)
+            return {stream: str(answer.get(stream) or "") for stream in FILES}
+
+        def watch() -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+            ignored = quote(f"/{process.name}.log", safe="")
+            return self._stream(f"/watch/filesystem/{quote(LOG_DIR, safe='')}?ignore={ignored}")
+
+        def text() -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+            return self._stream(f"/process/{name}/logs/stream")
+
+        return Reads(facts, raw, alive, watch, text, logs)
+
+    async def ask(
+        self, method: str, path: str, *, report: Report | None = None, **options: Any
+    ) -> Answer:
+        """Send one request once; a local service that is gone is replaced for the next one."""
+        target = await self.target()
+        try:
+            answer = await self._http.request(
+                method, target.url + path, auth=target.auth, **options
+            )
+        except (TransportError, StatusError) as error:
+            if self.is_local and (isinstance(error, TransportError) or error.status_code == 401):
+                self._target = None
+            if report is not None and not isinstance(error, NotFoundError):
+                report("connection lost; trying again")
+            raise
+        if report is not None:
+            report(None)
+        return answer
+
+    async def _read(self, path: str, *, patience: float = READ_PATIENCE, **options: Any) -> Answer:
+        answer: Answer = await retried(lambda: self.ask("GET", path, **options), patience=patience)
+        return answer
+
+    async def _raw(
+        self, name: str, stream: str, offset: int, limit: int, report: Report | None
+    ) -> Block | None:
+        """Read one block of a raw log file; None where the server has no such file to give."""
+        path = f"/filesystem/{quote(f'{LOG_DIR}/{name}.{stream}.log', safe='')}"
+        headers = {
+            "Accept": "application/octet-stream",
+            "Accept-Encoding": "identity",
+            "Range": f"bytes={offset}-{offset + limit - 1}",
+        }
+        try:
+            answer = await self.ask("GET", path, headers=headers, accept=(416,), report=report)
+        except StatusError as error:
+            if error.from_gateway or error.status_code not in {400, 403, 404, 405, 500, 501}:
+                raise
+            return None
+        return _block(answer, offset)
+
+    @asynccontextmanager
+    async def _stream(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        target = await self.target()
+        async with self._http.stream(target.url + path, auth=target.auth) as chunks:
+            yield chunks
+
+
+def _block(answer: Answer, offset: int) -> Block | None:
+    """Read the answer to a range request (the table of protocol 4.9); only a complete block counts."""
+    where = answer.headers.get("content-range", "")
+    if answer.status == 416:
+        size = where.rpartition("/")[2]
+        return Block(offset, b"", int(size) if size.isdecimal() else offset)
+    if answer.status != 206:
+        if answer.headers.get("content-type", "").startswith("application/json"):
+            return None
+        return Block(0, answer.body, len(answer.body))
+    found = _RANGE.fullmatch(where)
+    start, end, total = map(int, found.groups()) if found else (-1, -1, -1)
+    if start != offset or end - start + 1 != len(answer.body):
+        raise TransportError("A block of a log file came damaged. Try again.", url="")
+    return Block(offset, answer.body, total)
