@@ -13,7 +13,7 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from urllib.parse import quote
 
 from blaxel_jupyter.api import SandboxApi
