@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blaxel_jupyter import wire
-from blaxel_jupyter.wire import LineSplitter, decode_like_go
+from blaxel_jupyter.wire import Lines, LineSplitter, decode_like_go
 
 LINES = {
     "nothing": (b"", [], b""),
@@ -98,3 +98,14 @@ def test_decode_like_go(data: bytes) -> None:
 def test_decode_like_go_is_utf8(text: str) -> None:
     """Valid text is what it is."""
     assert decode_like_go(text.encode()) == text
+
+
+@given(st.binary(max_size=60) | st.text("a\u2028\n\r\x85", max_size=20).map(str.encode))
+def test_lines_are_counted_before_they_are_decoded(data: bytes) -> None:
+    """The number of lines is what splitting gives, and each is decoded for itself."""
+    lines = Lines(data)
+    count = len(lines)
+    expected = [line.decode("utf-8", "replace") for line in data.split(b"\n")]
+    assert lines.texts() == expected
+    assert count == len(expected) == len(lines)
+    assert lines.texts() is lines.texts()
