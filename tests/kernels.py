@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import queue
 import signal
@@ -102,11 +103,11 @@ class Kernel:
         """Send a cell and wait for its end."""
         return self.start(code, widgets=widgets).finish()
 
-    def value(self, expression: str) -> str:
-        """Return an expression's value as text."""
-        shown = self.run(f"print({expression})")
+    def value(self, expression: str) -> Any:
+        """Return an expression's value, made of numbers, texts, tuples, lists and dicts."""
+        shown = self.run(f"print(repr(({expression})))")
         assert shown.error is None, shown.lines
-        return shown.stdout.removesuffix("\n")
+        return ast.literal_eval(shown.stdout)
 
     def comm(self, comm_id: str, data: dict[str, Any]) -> None:
         """Send a comm message, as a view of a widget does."""
