@@ -64,7 +64,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @contextlib.contextmanager
-def running_lab(home: Path, *flags: str) -> Iterator[Lab]:
+def running_lab(home: Path, *flags: str, app: str = "jupyterlab") -> Iterator[Lab]:
     """Run JupyterLab on a free port with a configuration of its own in ``home``."""
     folder = home / "notebooks"
     folder.mkdir()
@@ -85,7 +85,7 @@ def running_lab(home: Path, *flags: str) -> Iterator[Lab]:
         "XDG_STATE_HOME": str(home / "state"),
         "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}",
     }
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}"]
+    command = [sys.executable, "-m", app, "--no-browser", f"--port={port}"]
     command += ["--allow-root", f"--IdentityProvider.token={token}", f"--notebook-dir={folder}"]
     command += [
         "--ServerApp.port_retries=0",
@@ -127,9 +127,9 @@ def _pause(server: subprocess.Popen[bytes]) -> None:
         return
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Run a browser for the whole session."""
+    """Run a browser for one module; while it runs, so does a loop, and no async test could."""
     with running_browser() as started:
         yield started
 

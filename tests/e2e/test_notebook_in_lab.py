@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sys
@@ -63,11 +64,14 @@ def saved(page: Page, path: Path) -> dict[str, Any]:
     page.locator(".jp-Notebook").first.focus()
     page.keyboard.press("Control+s")
     deadline = time.monotonic() + 20
-    while path.stat().st_mtime_ns == before:
+    while True:
         assert time.monotonic() < deadline, "the notebook was not saved"
         page.wait_for_timeout(100)
-    document: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return document
+        if path.stat().st_mtime_ns == before:
+            continue
+        with contextlib.suppress(json.JSONDecodeError):  # half written
+            document: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            return document
 
 
 def test_run_all_in_jupyterlab(lab: Lab, page: Page) -> None:
