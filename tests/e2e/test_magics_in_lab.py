@@ -12,28 +12,13 @@ import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import Lab
+from tests.e2e.conftest import Lab, document, run_cell, running_lab
 
 pytestmark = pytest.mark.e2e
 
 SETUP = "%load_ext blaxel_jupyter\n%sandbox use local"
 PANEL = ".bxl-panel"
 LIVE = 20_000
-
-
-def run_cell(page: Page, index: int) -> None:
-    """Run one cell by its number, from 0; shortcuts may come to life after the page looks ready."""
-    cell = page.locator(".jp-Cell").nth(index)
-    prompt = cell.locator(".jp-InputPrompt")
-    for _ in range(5):
-        cell.locator(".jp-InputArea-editor").click()
-        page.keyboard.press("Control+Enter")
-        try:
-            expect(prompt).not_to_have_text("[ ]:", timeout=2000)
-        except AssertionError:
-            continue
-        return
-    raise AssertionError(f"cell {index} did not run")
 
 
 def _sleepers(mark: str) -> list[psutil.Process]:
@@ -79,7 +64,7 @@ def test_stop_button_ends_the_remote_process(notebook: Callable[..., Page], pref
     run_cell(page, 1)
     expect(page.locator(PANEL)).to_contain_text("ready")
     assert _sleepers(f"sleep {mark}")
-    page.get_by_role("button", name="Stop").click()
+    page.locator(PANEL).get_by_role("button", name="Stop").click()
     _gone(f"sleep {mark}")
     expect(page.locator(".jp-Cell").nth(1)).to_contain_text("was stopped", timeout=LIVE)
 
@@ -152,3 +137,24 @@ def test_saved_notebook_is_readable_without_a_kernel(
     page.goto(lab.address(reopened.name))
     expect(page.locator(".jp-OutputArea").filter(has_text="801").first).to_be_visible(timeout=LIVE)
     expect(page.locator(".jp-OutputArea").filter(has_text="1,000").first).to_be_visible()
+
+
+def test_notebook_7(page: Page, tmp_path: Path) -> None:
+    """The same in Notebook 7: live lines, Stop, static output."""
+    with running_lab(tmp_path, app="notebook") as server:
+        _stop_in_notebook_7(server, page)
+
+
+def _stop_in_notebook_7(lab: Lab, page: Page) -> None:
+    mark = f"1618.{uuid.uuid4().int % 10**9}"
+    cells = [SETUP, f"%%sandbox_exec\necho ready; sleep {mark}"]
+    (lab.folder / "seven.ipynb").write_text(json.dumps(document(*cells)), "utf-8")
+    page.goto(f"{lab.url}/notebooks/seven.ipynb?token={lab.token}")
+    page.locator(".jp-NotebookKernelStatus, .jp-Notebook-ExecutionIndicator").first.wait_for()
+    run_cell(page, 0)
+    expect(page.locator(".jp-Cell").nth(0)).to_contain_text("Selected: local")
+    run_cell(page, 1)
+    expect(page.locator(PANEL)).to_contain_text("ready")
+    page.locator(PANEL).get_by_role("button", name="Stop").click()
+    _gone(f"sleep {mark}")
+    expect(page.locator(".jp-Cell").nth(1)).to_contain_text("was stopped", timeout=LIVE)
