@@ -20,13 +20,14 @@ import msgspec
 
 from blaxel_jupyter import credentials
 from blaxel_jupyter.errors import (
+    PASSING,
     AuthError,
-    BlaxelError,
     CredentialsError,
     NotFoundError,
     ProtocolError,
     StatusError,
     TransportError,
+    is_passing,
 )
 
 API_VERSION = "2026-04-28"
@@ -41,7 +42,6 @@ _NEVER_SENT = (
     httpx.InvalidURL,
     httpx.UnsupportedProtocol,
 )
-_RETRIED = {429, 502, 503, 504}
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 
 
@@ -125,7 +125,11 @@ class TokenAuth(httpx.Auth):
                 f"Blaxel refused to renew the login from {self._login.source} "
                 f"(HTTP {answer.status_code}). Log in again with `bl login`, or set BL_API_KEY."
             )
-        renewed = credentials.from_token_answer(self._login, read_json(answer.content), time.time())
+        try:
+            said = read_json(answer.content)
+        except ProtocolError:
+            said = None  # its bytes may hold a token: told below without them
+        renewed = credentials.from_token_answer(self._login, said, time.time())
         if renewed.kind == "login":
             credentials.save_login(renewed, previous=self._login)
         self._login = renewed
@@ -196,7 +200,9 @@ class Http:
         if not whole and int(length) != len(response.content):
             raise TransportError(f"The answer of {_place(url)} was cut short.", url=bare(url))
         if response.status_code >= 300 and response.status_code not in accept:
-            raise status_error(method, url, response.status_code, response.headers, response.content)
+            raise status_error(
+                method, url, response.status_code, response.headers, response.content
+            )
         return Answer(response.status_code, response.headers, response.content)
 
     @asynccontextmanager
@@ -275,13 +281,6 @@ async def retried(
         delay = min(delay * 2, 5.0)
 
 
-def is_passing(error: BlaxelError) -> bool:
-    """Tell whether the same read may succeed later (protocol 2 and 7.5)."""
-    if isinstance(error, StatusError):
-        return error.status_code in _RETRIED or error.retryable
-    return isinstance(error, TransportError)
-
-
 def read_json(body: bytes) -> Any:
     """Read a JSON body, without the keepalive lines that may stand before it (protocol 4.4).
 
@@ -311,7 +310,7 @@ def status_error(
         kind, hint = NotFoundError, "Check the name."
     elif status < 400:
         hint = "The address answers with a redirect: use the final address."
-    elif status in _RETRIED:
+    elif status in PASSING:
         hint = "Try again in a moment."
     else:
         hint = "Change the request." if status < 500 else "Try again, or look at the server's log."
