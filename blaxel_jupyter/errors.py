@@ -99,7 +99,9 @@ class ProcessError(BlaxelError):
     stdout, sanitised and at most ten lines.
     """
 
-    def __init__(self, message: str, *, process: str, exit_code: int | None, tail: str = "") -> None:
+    def __init__(
+        self, message: str, *, process: str, exit_code: int | None, tail: str = ""
+    ) -> None:
         super().__init__(message)
         self.process = process
         self.exit_code = exit_code
@@ -117,3 +119,14 @@ class TaskError(BlaxelError):
 
 class CredentialsError(BlaxelError):
     """A credential is missing or unreadable; the message names the variable and where it was looked for."""
+
+
+PASSING = {429, 502, 503, 504}
+"""Statuses after which the same read may succeed (protocol 7.5)."""
+
+
+def is_passing(error: BlaxelError) -> bool:
+    """Tell whether the same read may succeed later (protocol 2 and 7.5)."""
+    if isinstance(error, StatusError):
+        return error.status_code in PASSING or error.retryable
+    return isinstance(error, TransportError)

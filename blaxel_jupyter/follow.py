@@ -10,13 +10,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import cast
 
 import msgspec
 
-from blaxel_jupyter.errors import FollowError, NotFoundError, StatusError, TransportError
+from blaxel_jupyter.errors import (
+    FollowError,
+    NotFoundError,
+    StatusError,
+    TransportError,
+    is_passing,
+)
 from blaxel_jupyter.ledger import HOLE, SMALLEST_SHARE, Ledger, Rows
 from blaxel_jupyter.process import Origin, Process, Stream, TextDecoder
 from blaxel_jupyter.wake import Open, Wake
@@ -250,10 +256,14 @@ class Follow:
             size = sum(ledger.size for ledger in self._ledgers.values())
             delay = min(max(delay * 1.5, size / 2e6), 10.0)
             if not self._end.near:
-                rows = await self._checked()
-                if rows:
-                    yield Batch(rows, "batch")
-        rows = await self._checked()
+                with suppress(NotFoundError):  # no log to be had: said at the end
+                    yield Batch(await self._checked(), "batch")
+        try:
+            rows = await self._checked()
+        except StatusError as error:
+            if is_passing(error):
+                raise
+            rows = self._unchecked()
         for ledger in self._ledgers.values():
             rows += ledger.close()
         yield Batch(rows, "batch", process=ended)
@@ -281,6 +291,13 @@ class Follow:
             elif stream == "system":
                 rows.append(Rows("system", Lines(data.strip()), "notice"))
         return rows
+
+    def _unchecked(self) -> list[Rows]:
+        """Say that nobody can tell whether the stream was right: the server gives no log."""
+        for ledger in self._ledgers.values():
+            ledger.unknown_gap = True
+        text = b"the stream could not be checked by the server's log: bytes may be missing or wrong"
+        return [Rows("system", Lines(text), "gap")]
 
     async def _checked(self) -> list[Rows]:
         """Compare with the server's log and put right what differs (protocol 4.9)."""
