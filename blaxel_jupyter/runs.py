@@ -236,6 +236,7 @@ class SandboxRun:
         self.ended = datetime.now(UTC) if ran else None
         if self.timed_out:
             self.note(f"killed after {self.timeout:g} s (timeout)")
+        self.message = None
         self._final = True
 
     def tell_trouble(self, trouble: str | None) -> None:

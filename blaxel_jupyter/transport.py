@@ -42,6 +42,7 @@ _NEVER_SENT = (
     httpx.InvalidURL,
     httpx.UnsupportedProtocol,
 )
+_DIRECT = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 
 
@@ -249,7 +250,7 @@ class Http:
                 transport=self._transport,
                 limits=_LIMITS,
                 headers={"User-Agent": "blaxel-jupyter", "Blaxel-Version": API_VERSION},
-                trust_env=True,
+                mounts=dict.fromkeys(_DIRECT),  # None: whatever proxy the environment names
             )
             self._pools[loop] = pool
         return pool
