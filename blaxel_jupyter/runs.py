@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import time
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any, Literal
 
 from blaxel_jupyter import bridge
@@ -217,18 +218,15 @@ class SandboxRun:
             self._end(batch.process)
         return first
 
-    def entries(self, batch: Batch, first: int) -> list[LogEntry]:
-        """Return a recorded batch as entries; ``first`` is the ``seq`` of its first row."""
-        entries: list[LogEntry] = []
+    def entries(self, batch: Batch, first: int) -> Iterator[LogEntry]:
+        """Yield a recorded batch as entries; ``first`` is the ``seq`` of its first row."""
         for rows in batch.rows:
-            received = self.logs.column("received")[first]
-            stream, kind, origin, missing = rows.stream, rows.kind, batch.origin, rows.missing_bytes
-            entries += [
-                LogEntry(seq, stream, text, kind, received, origin, missing)
-                for seq, text in enumerate(rows.lines.texts(), first)
-            ]
-            first += len(rows.lines)
-        return entries
+            seqs = range(first, first + len(rows.lines))
+            facts = (rows.kind, self.logs.column("received")[first], batch.origin, rows.missing_bytes)
+            yield from map(  # called from C: a follow of 400,000 lines spends most of its time here
+                LogEntry, seqs, repeat(rows.stream), rows.lines.texts(), *map(repeat, facts)
+            )
+            first = seqs.stop
 
     def _end(self, process: Process) -> None:
         ran = self.process.status == "running"
