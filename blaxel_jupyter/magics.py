@@ -6,15 +6,7 @@ output. A cell of a kernel is rewritten to await, so that the kernel serves comm
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import re
-import secrets
 import shlex
-import string
-import sys
-import warnings
 from argparse import Namespace
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -28,19 +20,17 @@ from traitlets import Enum, Unicode
 from blaxel_jupyter import bridge, complete
 from blaxel_jupyter.cell import Cell, Show, print_rows
 from blaxel_jupyter.client import SandboxClient
-from blaxel_jupyter.errors import StatusError, TransportError
+from blaxel_jupyter.frontend import Awaiter, has_widgets
 from blaxel_jupyter.panel import static
 from blaxel_jupyter.process import Stream
 from blaxel_jupyter.runs import SandboxRun
+from blaxel_jupyter.script import command_for, environment, expand, remove_script
 from blaxel_jupyter.table import Column, Table
 from blaxel_jupyter.target import ControlPlane, control_plane
 from blaxel_jupyter.transport import Http, bare
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
-
-INTERPRETERS = {"python": "python3 -u", "r": "Rscript", "deno": "deno run"}
-"""Commands for languages whose name is not their interpreter's."""
 
 NO_SANDBOX = (
     "No sandbox is selected. `%sandbox use NAME` selects one of yours, "
@@ -114,7 +104,9 @@ class BlaxelMagics(Magics):
     @argument("--timeout", type=float, metavar="S", help="kill the process after S seconds")
     @argument("--bg", action="store_true", help="return at once; the panel goes on")
     @argument("--no-raise-error", action="store_true", help="a non-zero exit is no error")
-    @argument("--expand", action="store_true", help="replace {expr} by the notebook's value, quoted")
+    @argument(
+        "--expand", action="store_true", help="replace {expr} by the notebook's value, quoted"
+    )
     @argument("--keep-alive", action="store_true", help="no standby while the process runs")
     @argument("--restart-on-failure", type=int, metavar="N", default=0, help="start again, N times")
     @argument(
@@ -195,7 +187,7 @@ class BlaxelMagics(Magics):
         options: dict[str, Any] = {
             "name": given.name,
             "cwd": given.cwd,
-            "env": _environment(given.env),
+            "env": environment(given.env),
             "timeout": given.timeout,
             "keep_alive": given.keep_alive,
             "restart_on_failure": given.restart_on_failure,
@@ -203,11 +195,11 @@ class BlaxelMagics(Magics):
         }
 
         async def start() -> tuple[SandboxRun, str | None]:
-            command, script = await _command(client, given.lang, body)
+            command, script = await command_for(client, given.lang, body)
             try:
                 return await client.exec(command, **options), script
             except BaseException:
-                await _remove(client, script)
+                await remove_script(client, script)
                 raise
 
         run, script = _called(start)
@@ -216,7 +208,7 @@ class BlaxelMagics(Magics):
 
         async def work() -> None:
             await run.finish()
-            await _remove(client, script)
+            await remove_script(client, script)
 
         show = Show(
             display=self._display(given),
@@ -389,13 +381,13 @@ def load(shell: InteractiveShell) -> None:
     shell.register_magics(magics)
     complete.register(shell, magics)
     if hasattr(shell, "kernel"):
-        shell.input_transformers_post.append(_Awaiter(shell))
+        shell.input_transformers_post.append(Awaiter(shell))
 
 
 def unload(shell: InteractiveShell) -> None:
     """Take out what ``load`` put in."""
     shell.input_transformers_post[:] = [
-        one for one in shell.input_transformers_post if not isinstance(one, _Awaiter)
+        one for one in shell.input_transformers_post if not isinstance(one, Awaiter)
     ]
     magics = shell.magics_manager.registry.pop("BlaxelMagics", None)
     if magics is not None:
@@ -404,126 +396,12 @@ def unload(shell: InteractiveShell) -> None:
         shell.magics_manager.magics[kind].pop(name, None)
 
 
-def has_widgets(shell: InteractiveShell) -> bool:
-    """Tell whether the front end that sent the running cell can show widgets.
-
-    JupyterLab, Notebook 7 and VS Code name the cell in the request; nbclient, papermill and the
-    consoles do not. Voila does not either, but says so in the kernel's environment.
-    """
-    if not hasattr(shell, "kernel"):
-        return False
-    if "google.colab" in sys.modules or os.environ.get("SERVER_SOFTWARE", "").startswith("voila"):
-        return True
-    parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
-    return "cellId" in (parent or {}).get("metadata", {})
-
-
-class _Awaiter:
-    """Rewrite a cell that is one waiting magic to await it (an input transformer).
-
-    The kernel then serves comm messages while the cell waits. A cell of anything else, a magic
-    under ``%%time`` and the like, goes the blocking way.
-    """
-
-    has_side_effects = False
-
-    def __init__(self, shell: InteractiveShell) -> None:
-        self._shell = shell
-
-    def __call__(self, lines: list[str]) -> list[str]:
-        code = str((self._shell.get_parent() or {}).get("content", {}).get("code", ""))
-        if not self._shell.autoawait or not lines:
-            return lines
-        asked = re.match(r"\s*%%sandbox_exec\b|\s*%sandbox_logs\b", code)
-        call = "get_ipython().run_cell_magic('sandbox_exec', "
-        if asked and lines[0].startswith(call):
-            awaited = "await get_ipython().magics_manager.registry['BlaxelMagics'].awaited("
-            return [awaited + "'sandbox_exec', " + lines[0][len(call) :], *lines[1:]]
-        magic = re.match(r"%sandbox_logs\b(.*)", lines[0])
-        if asked and magic:
-            awaited = "await get_ipython().magics_manager.registry['BlaxelMagics'].awaited("
-            return [f"{awaited}'sandbox_logs', {magic.group(1).strip()!r})\n", *lines[1:]]
-        return lines
-
-
-def expand(body: str, lang: str, namespace: dict[str, Any]) -> str:
-    """Replace each ``{expr}`` by its value, quoted for the language; ``{{`` and ``}}`` are braces.
-
-    Shell words are quoted for the shell, a list becomes several words; Python gets ``repr``, other
-    languages JSON.
-
-    Raises:
-        UsageError: the braces do not match, or an expression fails; nothing was run.
-    """
-    parts: list[str] = []
-    try:
-        for literal, expression, spec, conversion in string.Formatter().parse(body):
-            parts.append(literal)
-            if expression is not None:
-                value = eval(expression, namespace)  # the user's own
-                value = string.Formatter().convert_field(value, conversion)
-                parts.append(_quoted(format(value, spec) if spec else value, lang))
-    except Exception as error:  # whatever the user's expression raises, told in one line
-        raise UsageError(
-            f"--expand: {type(error).__name__}: {error}. Write literal braces as {{{{ and }}}}."
-        ) from None
-    return "".join(parts)
-
-
-def _quoted(value: object, lang: str) -> str:
-    if lang == "python":
-        return repr(value)
-    if lang not in {"sh", "bash", "zsh"}:
-        return json.dumps(value)
-    if isinstance(value, list | tuple):
-        return " ".join(shlex.quote(str(item)) for item in value)
-    return shlex.quote(str(value))
-
-
 def _called(function: Callable[..., Awaitable[Any]], *args: object) -> Any:
     """Run on the loop thread; a wrong argument is a usage error of the magic."""
     try:
         return bridge.call(function, *args)
     except ValueError as error:
         raise UsageError(str(error)) from None
-
-
-async def _command(client: SandboxClient, lang: str, body: str) -> tuple[str, str | None]:
-    """Return the command for a body, and the script that it was uploaded as."""
-    if lang == "sh":
-        return body, None
-    if not re.fullmatch(r"[A-Za-z0-9._+/-]+", lang):
-        raise ValueError(f"--lang is the name of an interpreter, not {lang!r}.")
-    script = f"/tmp/blaxel-jupyter-{secrets.token_hex(6)}"
-    await client.upload(script, body if body.endswith("\n") else body + "\n")
-    return f"{INTERPRETERS.get(lang, lang)} {script}", script
-
-
-async def _remove(client: SandboxClient, script: str | None) -> None:
-    """Delete an uploaded script; that it is gone already, or its sandbox, is no error of the run."""
-    if script is not None:
-        with contextlib.suppress(StatusError, TransportError):
-            await client.remove(script)
-
-
-def _environment(given: list[str]) -> dict[str, str]:
-    variables: dict[str, str] = {}
-    for item in given:
-        key, equals, value = item.partition("=")
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
-            raise UsageError(f"-e takes KEY or KEY=VALUE, not {item.partition('=')[0]!r}.")
-        if equals:
-            warnings.warn_explicit(  # at no line of the cell: it would print the value
-                f"-e {key}=… is saved with the notebook. For a secret, set {key} in the environment "
-                f"and use -e {key}.",
-                UserWarning,
-                "%%sandbox_exec",
-                1,
-            )
-        elif key not in os.environ:
-            raise UsageError(f"-e {key}: it is not set in this environment. Set it, or use KEY=VALUE.")
-        variables[key] = value if equals else os.environ[key]
-    return variables
 
 
 def _variable(name: str) -> str:

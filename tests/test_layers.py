@@ -35,7 +35,9 @@ LAYERS = {
     "client": "api callbacks errors follow ledger process runs start transport wire |",
     "cell": "bridge errors panel panel.static runs | IPython",
     "complete": "|",
-    "magics": "bridge cell client complete errors panel.static process runs table target transport"
+    "frontend": "|",
+    "script": "client errors | IPython",
+    "magics": "bridge cell client complete frontend panel.static process runs script table target transport"
     " | IPython traitlets",
     "cli": "__init__ credentials errors local local.server |",
     "panel.__init__": "errors panel.escapes panel.static | anyio anywidget",

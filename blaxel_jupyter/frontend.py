@@ -1,0 +1,57 @@
+"""Know the front end of the running cell: whether it shows widgets, and how a cell may wait.
+
+Imports nothing of the package; the magics use it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+
+def has_widgets(shell: InteractiveShell) -> bool:
+    """Tell whether the front end that sent the running cell can show widgets.
+
+    JupyterLab, Notebook 7 and VS Code name the cell in the request; nbclient, papermill and the
+    consoles do not. Voila does not either, but says so in the kernel's environment.
+    """
+    if not hasattr(shell, "kernel"):
+        return False
+    if "google.colab" in sys.modules or os.environ.get("SERVER_SOFTWARE", "").startswith("voila"):
+        return True
+    parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    return "cellId" in (parent or {}).get("metadata", {})
+
+
+class Awaiter:
+    """Rewrite a cell that is one waiting magic to await it (an input transformer).
+
+    The kernel then serves comm messages while the cell waits. A cell of anything else, a magic
+    under ``%%time`` and the like, goes the blocking way.
+    """
+
+    has_side_effects = False
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+
+    def __call__(self, lines: list[str]) -> list[str]:
+        """Rewrite the lines of a cell, or leave them as they are (IPython's hook)."""
+        code = str((self._shell.get_parent() or {}).get("content", {}).get("code", ""))
+        if not self._shell.autoawait or not lines:
+            return lines
+        asked = re.match(r"\s*%%sandbox_exec\b|\s*%sandbox_logs\b", code)
+        call = "get_ipython().run_cell_magic('sandbox_exec', "
+        if asked and lines[0].startswith(call):
+            awaited = "await get_ipython().magics_manager.registry['BlaxelMagics'].awaited("
+            return [awaited + "'sandbox_exec', " + lines[0][len(call) :], *lines[1:]]
+        magic = re.match(r"%sandbox_logs\b(.*)", lines[0])
+        if asked and magic:
+            awaited = "await get_ipython().magics_manager.registry['BlaxelMagics'].awaited("
+            return [f"{awaited}'sandbox_logs', {magic.group(1).strip()!r})\n", *lines[1:]]
+        return lines
