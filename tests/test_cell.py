@@ -243,7 +243,9 @@ def test_run_all_waits_for_each_cell(notebook: Kernel) -> None:
 
 def test_wait_in_a_cell(notebook: Kernel) -> None:
     """A run's ``wait``, ``stop`` and ``await`` work in plain cells, under the kernel's loop."""
-    notebook.run("%%sandbox_exec --bg -o back\ntrap 'exit 4' TERM; echo up; while :; do sleep .05; done")
+    notebook.run(
+        "%%sandbox_exec --bg -o back\ntrap 'exit 4' TERM; echo up; while :; do sleep .05; done"
+    )
     until(lambda: notebook.value("back.stdout") == "up\n")
     shown = notebook.run("try: back.wait(timeout=0.3)\nexcept TimeoutError as error: print(error)")
     assert shown.error is None

@@ -46,7 +46,12 @@ def test_lines_of_blocks(case: str, places: list[int]) -> None:
     data, lines = OUTPUTS[case]
     for cuts in ([], list(range(len(data))), places):
         ledger, found = fed(data, cuts)
-        assert (ledger.data, ledger.offset, ledger.size, found) == (data, len(data), len(data), lines)
+        assert (ledger.data, ledger.offset, ledger.size, found) == (
+            data,
+            len(data),
+            len(data),
+            lines,
+        )
         assert ledger.missing == 0
 
 

@@ -278,7 +278,7 @@ def test_env(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """``-e KEY`` passes this environment's value and is silent; nothing else is passed."""
     monkeypatch.setenv("PASSED_ON", "the value's")
     monkeypatch.setenv("NOT_PASSED_ON", "secret")
-    shell.run("%%sandbox_exec -e PASSED_ON\necho \"$PASSED_ON/$NOT_PASSED_ON\"")
+    shell.run('%%sandbox_exec -e PASSED_ON\necho "$PASSED_ON/$NOT_PASSED_ON"')
     assert (shell.out, shell.err) == ("the value's/\n", "")
 
 
@@ -378,7 +378,9 @@ def test_wait_for_port(shell: Shell) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     code = f"import socket,time; time.sleep(.3); s=socket.create_server(('127.0.0.1',{port})); time.sleep(60)"
-    shell.run(f"%%sandbox_exec --bg -o server --wait-for-port {port}\npython3 -c {shlex.quote(code)}")
+    shell.run(
+        f"%%sandbox_exec --bg -o server --wait-for-port {port}\npython3 -c {shlex.quote(code)}"
+    )
     with socket.create_connection(("127.0.0.1", port), timeout=5):
         pass
     shell["server"].kill()

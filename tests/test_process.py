@@ -145,7 +145,11 @@ EVENTS: dict[str, tuple[bytes, list[Event], int]] = {
     ),
     "unfinished": (b'{"type":"stdout","data":"x"}', [Event("stdout", "x")], 0),
     "cut in the middle": (b'{"type":"stdout","da', [], 1),
-    "not json": (b'<html>\n[1]\n{"data":1}\n{"type":"stdout","data":"x"}\n', [Event("stdout", "x")], 3),
+    "not json": (
+        b'<html>\n[1]\n{"data":1}\n{"type":"stdout","data":"x"}\n',
+        [Event("stdout", "x")],
+        3,
+    ),
     "blank lines": (b"\n \n", [], 0),
 }
 
@@ -199,7 +203,12 @@ FULL = {
 def test_process_parse() -> None:
     """Every member arrives; unknown ones are left out."""
     process = Process.parse(FULL)
-    assert (process.pid, process.name, process.status, process.exit_code) == ("77", "n", "failed", 3)
+    assert (process.pid, process.name, process.status, process.exit_code) == (
+        "77",
+        "n",
+        "failed",
+        3,
+    )
     assert (process.started, process.ended) == (FULL["startedAt"], FULL["completedAt"])
     assert (process.max_restarts, process.restart_count) == (2, 1)
     assert process.keep_alive
