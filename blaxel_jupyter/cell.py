@@ -82,6 +82,7 @@ class Cell:
         self._printed = 0
         self._panel: LogPanel | None = None
         self._handle: Any = None
+        self._pump: concurrent.futures.Future[None] | None = None
         self._in_kernel = hasattr(shell, "kernel")
         self._done = bridge.spawn(work or run.finish)
         if show.display == "panel":
@@ -126,7 +127,7 @@ class Cell:
         self._panel = LogPanel(self._run)
         self._panel.on_command(self._obey)
         self._handle = display(self._panel, display_id=True)
-        bridge.spawn(self._panel.pump)
+        self._pump = bridge.spawn(self._panel.pump)
 
     def _print_new(self) -> None:
         if self._show.display != "plain":
@@ -140,13 +141,20 @@ class Cell:
             self._printed = last
 
     def _settle(self) -> None:
-        """Replace the live panel by the static output that a saved notebook keeps."""
-        if self._handle is not None:
+        """Replace the live panel by the static output that a saved notebook keeps.
+
+        Only then the panel is closed, so that neither side keeps the lines of runs that are over.
+        """
+        if self._panel is not None:
             bundle = {
                 "text/html": static.html(self._run, save=self._show.save),
                 "text/plain": static.text(self._run, save=self._show.save),
             }
             self._handle.update(bundle, raw=True)
+            if self._pump is not None:
+                self._pump.cancel()
+            self._panel.close()
+            self._panel = None
 
     def _finish(self) -> None:
         self._print_new()

@@ -104,6 +104,11 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         self._header = header
         return self._sent < total
 
+    def close(self) -> None:
+        """Close the widget and its layout on both sides; the views of it go blank."""
+        self.layout.close()
+        super().close()
+
     async def pump(self) -> None:
         """Flush until the header says ``final`` and every row was sent."""
         while True:
