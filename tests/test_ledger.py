@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +36,7 @@ def fed(data: bytes, places: list[int]) -> tuple[Ledger, list[str]]:
     ledger = Ledger("stdout")
     marks = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
     rows: list[Rows] = []
-    for begin, end in zip(marks, marks[1:], strict=False):
+    for begin, end in itertools.pairwise(marks):
         rows += ledger.commit(begin, data[begin:end])
     return ledger, texts(rows + ledger.close())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -83,7 +84,7 @@ def decode(pieces: list[bytes]) -> Pieces:
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     """Cut bytes at these places."""
     marks = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    return [data[a:b] for a, b in zip(marks, marks[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(marks)]
 
 
 @pytest.mark.parametrize("case", TEXT)

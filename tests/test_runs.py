@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -111,11 +110,11 @@ def test_wait_of_many_threads(sandbox: SandboxClient) -> None:
 def test_a_waiter_that_gives_up_hands_over(sandbox: SandboxClient) -> None:
     """When the one that records times out, another goes on where it was."""
     run = start(sandbox, "for i in 1 2 3 4; do echo $i; sleep .2; done")
-    first = threading.Thread(target=lambda: pytest.raises(TimeoutError, run.wait, 0.3))
-    first.start()
-    until(lambda: run.busy)
-    run.wait(30)
-    first.join()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        first = pool.submit(run.wait, 0.3)
+        until(lambda: run.busy)
+        run.wait(30)
+        assert isinstance(first.exception(), TimeoutError)
     assert (run.stdout, run.integrity) == ("1\n2\n3\n4\n", "complete")
     assert len(run.logs) == 4
 

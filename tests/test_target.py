@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -59,7 +59,7 @@ class Plane:
         if request.headers.get("x-blaxel-authorization") != f"Bearer {self.key}":
             return JSONResponse({"error": "Unauthorized", "code": 401, "message": "no"}, 401)
         name = path.removeprefix("/sandboxes").strip("/")
-        if request.method == "POST":
+        if request.method == "POST" and not name:
             return self._create(await request.json())
         if not name:
             return self._list(int(request.query_params.get("cursor") or 0))
@@ -92,6 +92,12 @@ class Plane:
         return JSONResponse({"data": records, "meta": meta})
 
 
+def routed(plane: Plane) -> Starlette:
+    """Return the app that asks a plane for all its answers."""
+    methods = ["GET", "POST", "DELETE"]
+    return Starlette(routes=[Route("/{path:path}", plane.answer, methods=methods)])
+
+
 @contextmanager
 def served(app: Any) -> Iterator[str]:
     """Serve an ASGI app on a real socket; give its address."""
@@ -119,8 +125,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def plane(monkeypatch: pytest.MonkeyPatch) -> Iterator[Plane]:
     """A control plane that BL_API_URL names, and a key for it."""
     plane = Plane()
-    methods = ["GET", "POST", "DELETE"]
-    with served(Starlette(routes=[Route("/{path:path}", plane.answer, methods=methods)])) as url:
+    with served(routed(plane)) as url:
         plane.url = f"{url}/v0"
         monkeypatch.setenv("BL_API_URL", plane.url)
         monkeypatch.setenv("BL_API_KEY", KEY)
@@ -233,7 +238,7 @@ async def test_official_session_instance(plane: Plane, http: Http) -> None:
     """One made from a session brings its own headers; the account's key is not sent with them."""
 
     class Config:
-        headers = {"X-Blaxel-Preview-Token": "session"}
+        headers: ClassVar = {"X-Blaxel-Preview-Token": "session"}
         force_url = "https://preview.example/"
         metadata = type("Metadata", (), {"name": "box"})
 

@@ -119,6 +119,17 @@ def mock(handler: Callable[[httpx.Request], httpx.Response]) -> Http:
     return Http(httpx.MockTransport(handler))
 
 
+async def ask(http: Http, way: str, port: int) -> None:
+    """Read an address full of secrets, whole or as a stream."""
+    url, auth = SECRET_URL.format(port=port), KeyAuth(CANARY, "team")
+    if way == "request":
+        await http.request("GET", url, auth=auth)
+        return
+    async with http.stream(url, auth=auth) as chunks:
+        async for _ in chunks:
+            pass
+
+
 def is_fit_for_a_cell(error: BlaxelError) -> None:
     """Assert that a message holds no secret and ends with a sentence."""
     shown = f"{error} {error!r} {vars(error)} {error._render_traceback_()}"
@@ -135,13 +146,7 @@ async def test_error_answers(case: str, way: str) -> None:
     status, headers, body, kind, words, gateway, passing = ANSWERS[case]
     http = mock(lambda request: httpx.Response(status, headers=headers, content=body))
     with pytest.raises(StatusError) as caught:
-        url = SECRET_URL.format(port=8080)
-        if way == "request":
-            await http.request("GET", url, auth=KeyAuth(CANARY, "team"))
-        else:
-            async with http.stream(url, auth=KeyAuth(CANARY, "team")) as chunks:
-                async for _ in chunks:
-                    pass
+        await ask(http, way, 8080)
     error = caught.value
     assert type(error) is kind
     assert words in str(error)
@@ -257,13 +262,7 @@ async def test_broken_answers(case: str, way: str) -> None:
     with server(*BROKEN[case]) as port:
         http = Http()
         with pytest.raises(TransportError) as caught:
-            url = SECRET_URL.format(port=port)
-            if way == "request":
-                await http.request("GET", url, auth=KeyAuth(CANARY))
-            else:
-                async with http.stream(url, auth=KeyAuth(CANARY)) as chunks:
-                    async for _ in chunks:
-                        pass
+            await ask(http, way, port)
         await http.aclose()
     assert caught.value.sent
     assert caught.value.url == f"http://127.0.0.1:{port}/process/x"
@@ -611,14 +610,14 @@ def test_two_loops_share_a_login() -> None:
     platform = Platform()
     http, auth = mock(platform), TokenAuth(login())
 
-    async def ask() -> None:
+    async def five() -> None:
         asked = [http.request("GET", "http://box.example/x", auth=auth) for _ in range(5)]
         await asyncio.gather(*asked)
         await http.aclose()
 
     for _ in range(2):
-        asyncio.run(ask())
-    threads = [threading.Thread(target=lambda: asyncio.run(ask())) for _ in range(4)]
+        asyncio.run(five())
+    threads = [threading.Thread(target=lambda: asyncio.run(five())) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
