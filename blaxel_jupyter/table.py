@@ -330,7 +330,8 @@ class Table:
         if tail:
             lines.append(_html_row("td", ["…"] * len(self._types)))
             lines += [_html_row("td", row.values()) for row in tail]
-        return f"<table>\n{''.join(lines)}</table>\n<p>{n:,} rows</p>"
+        opening = '<table class="mathjax_ignore tex2jax_ignore">'  # "$" in a cell is no formula
+        return f"{opening}\n{''.join(lines)}</table>\n<p>{n:,} rows</p>"
 
 
 class _Repeated(Sequence[Any]):

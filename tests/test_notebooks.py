@@ -60,7 +60,7 @@ def test_saved_tour_has_its_outputs() -> None:
     for cell in runs:
         if " -q " not in cell["source"]:
             [output] = cell["outputs"]
-            assert 'class="bxs"' in "".join(output["data"]["text/html"]), cell["source"]
+            assert 'class="bxs ' in "".join(output["data"]["text/html"]), cell["source"]
     assert "tick 8" in shown(by_start(found, "%%sandbox_exec -n ticks"))
     assert "complete" in shown(by_start(found, "print(_sandbox)"))
 

@@ -31,6 +31,9 @@ MAX_CHARACTERS = 4000
 MAX_COMMAND = 200
 """Characters of the command in the header line."""
 
+_NO_MATH = "mathjax_ignore tex2jax_ignore"
+"""Classes that keep MathJax, 3 and 2, from setting what is between two ``$`` as a formula."""
+
 
 class _Columns(Protocol):
     def __len__(self) -> int: ...
@@ -69,7 +72,7 @@ def html(run: Run, *, save: Save = "tail", tail: int = 200) -> str:
     """
     n = len(run.logs)
     first = _first(n, save, tail)
-    parts = ["<style>", _STYLE, '</style><div class="bxs">']
+    parts = ["<style>", _STYLE, f'</style><div class="bxs {_NO_MATH}">']
     header = run.header()
     parts.append(f'<div class="bxs-head">{escape(_summary(header))}</div>')
     if command := _command(header):

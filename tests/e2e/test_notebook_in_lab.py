@@ -80,6 +80,9 @@ def test_run_all_in_jupyterlab(lab: Lab, page: Page) -> None:
     run_all(page)
     wait_for_end(page)
     expect(page.locator(ERROR)).to_have_count(0)
+    command = page.locator(".bxs-command").first
+    expect(command).to_contain_text('echo "tick $i"')  # no formula, though there are two "$"
+    expect(page.locator(".jp-OutputArea mjx-container")).to_have_count(0)
     document = saved(page, path)
     for cell in document["cells"]:
         if cell["cell_type"] != "code":
@@ -89,7 +92,7 @@ def test_run_all_in_jupyterlab(lab: Lab, page: Page) -> None:
         assert not [one for one in outputs if one["output_type"] == "error"], source
         if source.startswith(("%%sandbox_exec", "%sandbox_logs")) and " -q " not in source:
             [shown] = outputs
-            assert 'class="bxs"' in "".join(shown["data"]["text/html"]), source
+            assert 'class="bxs ' in "".join(shown["data"]["text/html"]), source
             assert "widget-view" not in str(shown["data"].keys()), source
     assert "widgets" not in document["metadata"]
 
