@@ -269,7 +269,8 @@ class SandboxRun:
     def __repr__(self) -> str:
         """Tell name, place, fate and size in one line."""
         code = "" if self.exit_code is None else f", exit {self.exit_code}"
+        n = len(self.logs)
         return (
             f"<SandboxRun {self.name} in {self.sandbox}: {self.status}{code}, "
-            f"{len(self.logs)} lines, {self.integrity}>"
+            f"{n:,} line{'' if n == 1 else 's'}, {self.integrity}>"
         )
