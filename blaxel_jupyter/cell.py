@@ -223,6 +223,19 @@ def _interrupts() -> Iterator[Callable[[], int]]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let an interrupt end what blocks in a cell that awaits: its kernel would take note of it only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def failure(run: SandboxRun, variable: str, *, interrupted: bool = False) -> ProcessError | None:
     """Build the error for a run that did not end well, None if it did."""
     if run.status == "completed" and not interrupted:

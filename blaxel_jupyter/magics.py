@@ -18,8 +18,9 @@ from IPython.display import display
 from traitlets import Enum, Unicode
 
 from blaxel_jupyter import bridge, complete
-from blaxel_jupyter.cell import Cell, Show, print_rows
+from blaxel_jupyter.cell import Cell, Show, interruptible, print_rows
 from blaxel_jupyter.client import SandboxClient
+from blaxel_jupyter.errors import BlaxelError
 from blaxel_jupyter.frontend import Awaiter, has_widgets
 from blaxel_jupyter.panel import static
 from blaxel_jupyter.process import Stream
@@ -163,7 +164,8 @@ class BlaxelMagics(Magics):
     async def awaited(self, magic: str, line: str, body: str | None = None) -> None:
         """Run one of the waiting magics in a cell that awaits; IPython's ``$var`` and ``{expr}`` count."""
         line = self.shell.var_expand(line, 1)
-        shown = self._exec(line, body or "") if magic == "sandbox_exec" else self._logs(line)
+        with interruptible():
+            shown = self._exec(line, body or "") if magic == "sandbox_exec" else self._logs(line)
         if shown is not None:
             await shown.wait_async()
 
@@ -402,6 +404,10 @@ def _called(function: Callable[..., Awaitable[Any]], *args: object) -> Any:
         return bridge.call(function, *args)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    except KeyboardInterrupt:
+        raise BlaxelError(
+            "Interrupted before the answer came. What was started goes on: `%sandbox ps` lists it."
+        ) from None
 
 
 def _variable(name: str) -> str:

@@ -102,6 +102,22 @@ def test_on_interrupt_kill(notebook: Kernel) -> None:
     assert "no\n" not in shown.stdout
 
 
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_interrupt_while_the_start_waits(notebook: Kernel, prefix: str) -> None:
+    """■ ends a cell that still waits for a port, in one line; what was started can be found."""
+    name = f"port-{prefix}"
+    shown = notebook.start(
+        f"{PREFIXES[prefix]}%%sandbox_exec -n {name} --wait-for-port 59998\nsleep 614.25"
+    )
+    until(lambda: sleeps("614.25"))
+    notebook.interrupt()
+    shown.finish(20)
+    is_short(shown)
+    assert "%sandbox ps" in shown.lines[0]
+    assert notebook.run(f"%sandbox kill {name}").error is None
+    until(lambda: not sleeps("614.25"))
+
+
 def test_interrupted_follow_of_logs_leaves_it_running(notebook: Kernel) -> None:
     """■ while ``%sandbox_logs -f`` follows ends the cell, never the process."""
     notebook.run("%%sandbox_exec --bg -n watched -o first\necho up; sleep 60")

@@ -37,7 +37,8 @@ LAYERS = {
     "complete": "|",
     "frontend": "|",
     "script": "client errors | IPython",
-    "magics": "bridge cell client complete frontend panel.static process runs script table target transport"
+    "magics": "bridge cell client complete errors frontend panel.static process runs script table target"
+    " transport"
     " | IPython traitlets",
     "cli": "__init__ credentials errors local local.server |",
     "panel.__init__": "errors panel.escapes panel.static | anyio anywidget",
