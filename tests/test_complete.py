@@ -7,25 +7,19 @@ from collections.abc import Iterator
 import pytest
 from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
 
 from blaxel_jupyter import complete
+from tests.shells import extended
 
 
 @pytest.fixture(scope="module")
 def shell() -> Iterator[InteractiveShell]:
     """A shell with the extension, a selected sandbox and some processes seen."""
-    config = Config()
-    config.HistoryManager.enabled = False
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance(config=config)
-    shell.run_line_magic("load_ext", "blaxel_jupyter")
-    shell.magics_manager.registry["BlaxelMagics"].sandbox = "mine"
-    complete.remember("mine", "tests", "train", "tests")
-    complete.remember("other", "elsewhere")
-    yield shell
-    shell.run_line_magic("unload_ext", "blaxel_jupyter")
-    InteractiveShell.clear_instance()
+    with extended() as shell:
+        shell.magics_manager.registry["BlaxelMagics"].sandbox = "mine"
+        complete.remember("mine", "tests", "train", "tests")
+        complete.remember("other", "elsewhere")
+        yield shell
 
 
 def tab(shell: InteractiveShell, text: str) -> set[str]:
