@@ -169,8 +169,10 @@ class SandboxClient:
             body |= {"restartOnFailure": True, "maxRestarts": restart_on_failure}
         if wait_for_ports:
             body["waitForPorts"] = list(wait_for_ports)
+        asked = time.monotonic()
         process = await start(self._api, body, before)
         run = self._run(process, fresh=True, timeout=timeout)
+        run.asked = asked
         callbacks = Callbacks(on_log, on_stdout, on_stderr)
         if callbacks.any:
             run.claim()

@@ -67,7 +67,7 @@ class SandboxRun:
         self.logs = Table(LOGS, constants={"sandbox": sandbox, "process": process.name})
         self.started = datetime.now(UTC) if fresh else None
         self.ended: datetime | None = None
-        self.began = time.monotonic()
+        self.asked = self.began = time.monotonic()
         self._controls = controls
         self._final = False
         self._broken = False
@@ -232,6 +232,9 @@ class SandboxRun:
         ran = self.process.status == "running"
         self.process = process
         self.ended = datetime.now(UTC) if ran else None
+        if self.timeout is not None and process.status == "killed":
+            # The server's own timer may be quicker than ours: it starts between asked and began.
+            self.timed_out |= time.monotonic() - self.asked >= self.timeout
         if self.timed_out:
             self.note(f"killed after {self.timeout:g} s (timeout)")
         self.message = None

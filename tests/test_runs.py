@@ -223,3 +223,17 @@ def test_error_of_a_callback_ends_the_follow_not_the_run(sandbox: SandboxClient)
     bad.wait(30)
     assert (bad.stdout, bad.status) == ("x\n2\n", "completed")
     assert [row["text"] for row in bad.logs] == ["x", "2"]
+
+
+def test_timeout_of_the_server_is_told_as_such(sandbox: SandboxClient) -> None:
+    """Whoever was quicker, server or client, a run that was killed after its time says so."""
+    early = start(sandbox, "sleep 60", timeout=30)
+    early.kill()
+    early.wait(30)
+    assert (early.status, early.timed_out) == ("killed", False)
+    late = start(sandbox, "sleep 60", timeout=30)
+    late.asked -= 30  # as if the server had waited that long, and ended it before we did
+    bridge.call(sandbox.kill, late.name)
+    late.wait(30)
+    assert (late.status, late.timed_out) == ("killed", True)
+    assert late.logs[-1]["text"] == "killed after 30 s (timeout)"
