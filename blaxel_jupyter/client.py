@@ -141,13 +141,15 @@ class SandboxClient:
             The run, with status ``running`` unless ``wait``. ``await run`` follows it to its end.
 
         Raises:
-            ValueError: a name that could not be found again, or an empty command.
+            ValueError: a name that could not be found again, an empty command, or no time at all.
             StatusError: the server refused: name taken, no such folder.
             TransportError: unreachable; where the command may have been started all the same, the
                 name was looked up first and the running process is returned instead.
         """
         if not command.strip():
             raise ValueError("The command is empty: there is nothing to run.")
+        if timeout is not None and not 0 < timeout < math.inf:
+            raise ValueError("The timeout is a number of seconds above 0; without one there is no end.")
         problem = name_problem(name) if name is not None else None
         if problem:
             raise ValueError(
