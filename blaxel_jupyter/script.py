@@ -15,6 +15,7 @@ import string
 import warnings
 from typing import Any
 
+import anyio
 from IPython.core.error import UsageError
 
 from blaxel_jupyter.client import SandboxClient
@@ -72,8 +73,8 @@ async def command_for(client: SandboxClient, lang: str, body: str) -> tuple[str,
 async def remove_script(client: SandboxClient, script: str | None) -> None:
     """Delete an uploaded script; that it is gone already, or its sandbox, is no error of the run."""
     if script is not None:
-        with contextlib.suppress(StatusError, TransportError):
-            await client.remove(script)
+        with anyio.CancelScope(shield=True), contextlib.suppress(StatusError, TransportError):
+            await client.remove(script)  # also when the start itself was interrupted
 
 
 def environment(given: list[str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -116,6 +117,20 @@ def test_interrupt_while_the_start_waits(notebook: Kernel, prefix: str) -> None:
     assert "%sandbox ps" in shown.lines[0]
     assert notebook.run(f"%sandbox kill {name}").error is None
     until(lambda: not sleeps("614.25"))
+
+
+def test_script_is_gone_when_the_start_is_interrupted(notebook: Kernel) -> None:
+    """The file of ``--lang`` does not stay when the cell is interrupted before the process is known."""
+    before = set(Path("/tmp").glob("blaxel-jupyter-*"))
+    shown = notebook.start(
+        "%%sandbox_exec -n port-lang --lang python --wait-for-port 59998\n"
+        "import subprocess; subprocess.run(['sleep', '615.25'])"
+    )
+    until(lambda: sleeps("615.25"))
+    notebook.interrupt()
+    is_short(shown.finish(20))
+    until(lambda: set(Path("/tmp").glob("blaxel-jupyter-*")) <= before)
+    notebook.run("%sandbox kill port-lang")
 
 
 def test_interrupted_follow_of_logs_leaves_it_running(notebook: Kernel) -> None:

@@ -36,7 +36,7 @@ LAYERS = {
     "cell": "bridge errors panel panel.static runs | IPython",
     "complete": "|",
     "frontend": "|",
-    "script": "client errors | IPython",
+    "script": "client errors | IPython anyio",
     "magics": "bridge cell client complete errors frontend panel.static process runs script table target"
     " transport"
     " | IPython traitlets",
