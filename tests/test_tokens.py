@@ -16,7 +16,7 @@ import pytest
 
 from blaxel_jupyter.credentials import Blaxel
 from blaxel_jupyter.errors import AuthError, CredentialsError, ProtocolError
-from blaxel_jupyter.transport import TokenAuth, auth_for
+from blaxel_jupyter.transport import Http, TokenAuth, auth_for
 from tests.test_transport import CANARY, is_fit_for_a_cell, mock
 
 
@@ -134,7 +134,15 @@ class _Deaf(Platform):
 async def test_many_requests_renew_once() -> None:
     """Requests that meet the same old token share one renewal."""
     platform = Platform()
-    http, auth = mock(platform), TokenAuth(login(access_token=token("old", time.time() + 9999)))
+
+    async def slow(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(0.01)  # all are under way before the first one is refused
+        return platform(request)
+
+    http, auth = (
+        Http(httpx.MockTransport(slow)),
+        TokenAuth(login(access_token=token("old", time.time() + 9999))),
+    )
     asked: list[Awaitable[Any]] = [
         http.request("GET", "http://box.example/x", auth=auth) for _ in range(10)
     ]
