@@ -33,6 +33,7 @@ export class VirtualList {
   #wrapped = false;
   #frame = 0;
   #width = 0;
+  #top = 0; // where the scroller was left, by us or by the reader
 
   constructor(
     readonly scroller: HTMLElement,
@@ -87,6 +88,7 @@ export class VirtualList {
 
   toEnd(): void {
     this.pinned = true;
+    this.#toTail(); // now: a scroll event that is still under way must find it there
     this.schedule();
   }
 
@@ -136,7 +138,10 @@ export class VirtualList {
       this.#resize(this.#places());
       this.#draw();
     }
-    if (this.pinned) this.seen = count;
+    if (this.pinned) {
+      this.#toTail(); // drawing may have brought a scroll bar, and with it a longer way to the end
+      this.seen = count;
+    }
     this.painted();
   }
 
@@ -145,7 +150,7 @@ export class VirtualList {
     const height = Math.min(this.#count * this.#rowHeight * this.#stretch, MAX_PIXELS);
     this.#spacer.style.height = `${height}px`;
     this.#layer.style.height = `${this.scroller.clientHeight}px`;
-    if (this.pinned) this.scroller.scrollTop = this.#scrollRange();
+    if (this.pinned) this.#toTail();
     else if (places.length > 0) {
       const fraction = heldFraction(places, this.#count, this.scroller.clientHeight);
       this.scroller.scrollTop = fraction * this.#scrollRange();
@@ -239,10 +244,17 @@ export class VirtualList {
     this.pinned = false;
   }
 
-  // The range compared with is that of the painted rows: it changes nowhere but in paint().
+  #toTail(): void {
+    this.scroller.scrollTop = this.#scrollRange();
+    this.#top = this.scroller.scrollTop;
+  }
+
+  // Only a move up leaves the tail: the way to the end may have grown since the last paint by itself.
   readonly #scrolled = (): void => {
-    if (this.scroller.scrollTop >= this.#scrollRange() - AT_END) this.pinned = true;
-    else this.#leave();
+    const top = this.scroller.scrollTop;
+    if (top >= this.#scrollRange() - AT_END) this.pinned = true;
+    else if (top < this.#top - AT_END || !this.pinned) this.#leave();
+    this.#top = top;
     this.schedule();
   };
 }
