@@ -94,12 +94,11 @@ class Cell:
 
     def wait(self) -> None:
         """Wait until the run ends, in a cell that blocks."""
-        while not self._done.done():
-            try:
+        with _interrupts() as pressed:  # raised in mid-print it would print lines twice
+            while not self._done.done():
                 concurrent.futures.wait([self._done], timeout=TICK)
                 self._print_new()
-            except KeyboardInterrupt:
-                if self._interrupted():
+                if pressed() > self._interrupts and self._interrupted():
                     return
         self._finish()
 
@@ -177,7 +176,9 @@ class Cell:
         self._interrupts += 1
         if self._show.on_interrupt == "detach":
             self.detach()
-            self._say(f"{self._run.name} goes on; %sandbox_logs {self._run.name} -f follows it again")
+            self._say(
+                f"{self._run.name} goes on; %sandbox_logs {self._run.name} -f follows it again"
+            )
             return True
         self._obey("kill" if self._interrupts > 1 else self._show.on_interrupt)
         return False
@@ -203,7 +204,7 @@ class Cell:
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[Callable[[], int]]:
-    """Count SIGINTs in a cell that awaits: the kernel itself would deliver the first one only.
+    """Count SIGINTs while a cell waits: the kernel itself would deliver the first one only.
 
     Off the main thread, where signals cannot be caught, the kernel's way stays: one cancellation.
     """
