@@ -149,7 +149,9 @@ class SandboxClient:
         if not command.strip():
             raise ValueError("The command is empty: there is nothing to run.")
         if timeout is not None and not 0 < timeout < math.inf:
-            raise ValueError("The timeout is a number of seconds above 0; without one there is no end.")
+            raise ValueError(
+                "The timeout is a number of seconds above 0; without one there is no end."
+            )
         problem = name_problem(name) if name is not None else None
         if problem:
             raise ValueError(

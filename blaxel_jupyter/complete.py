@@ -35,7 +35,9 @@ def register(shell: InteractiveShell, magics: Any) -> None:
         words = event.line[: len(event.text_until_cursor)].split()
         word = "" if event.text_until_cursor.endswith(" ") else words[-1]
         before = words[1:] if not word else words[1:-1]
-        return [one for one in _candidates(words[0].lstrip("%"), before, magics) if one.startswith(word)]
+        return [
+            one for one in _candidates(words[0].lstrip("%"), before, magics) if one.startswith(word)
+        ]
 
     for name in ("%sandbox", "%%sandbox_exec", "%sandbox_logs"):
         shell.set_hook("complete_command", complete, str_key=name)
@@ -55,7 +57,5 @@ def _candidates(magic: str, before: list[str], magics: Any) -> list[str]:
             return list(ACTIONS)
         return processes if before[0] in {"stop", "kill"} else sorted(SANDBOXES)
     function = getattr(magics, magic)
-    options = [
-        option for action in function.parser._actions for option in action.option_strings
-    ]
+    options = [option for action in function.parser._actions for option in action.option_strings]
     return [*options, *(processes if magic == "sandbox_logs" else [])]

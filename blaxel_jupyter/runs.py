@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import time
-from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import repeat
@@ -218,15 +218,23 @@ class SandboxRun:
             self._end(batch.process)
         return first
 
-    def entries(self, batch: Batch, first: int) -> Iterator[LogEntry]:
-        """Yield a recorded batch as entries; ``first`` is the ``seq`` of its first row."""
+    def entries(self, batch: Batch, first: int) -> list[LogEntry]:
+        """Return a recorded batch as entries; ``first`` is the ``seq`` of its first row."""
+        entries: list[LogEntry] = []
         for rows in batch.rows:
             seqs = range(first, first + len(rows.lines))
-            facts = (rows.kind, self.logs.column("received")[first], batch.origin, rows.missing_bytes)
-            yield from map(  # called from C: a follow of 400,000 lines spends most of its time here
+            facts = (
+                rows.kind,
+                self.logs.column("received")[first],
+                batch.origin,
+                rows.missing_bytes,
+            )
+            # Called from C: a follow of 400,000 lines spends most of its time here.
+            entries += map(
                 LogEntry, seqs, repeat(rows.stream), rows.lines.texts(), *map(repeat, facts)
             )
             first = seqs.stop
+        return entries
 
     def _end(self, process: Process) -> None:
         ran = self.process.status == "running"
@@ -247,7 +255,12 @@ class SandboxRun:
     def note(self, text: str) -> None:
         """Append a notice of ours, such as a timeout, as a row of the stream ``system``."""
         self.logs.extend(
-            1, stream="system", text=[text], kind="notice", received=time.time_ns() // 1000, origin="live"
+            1,
+            stream="system",
+            text=[text],
+            kind="notice",
+            received=time.time_ns() // 1000,
+            origin="live",
         )
 
     def header(self) -> dict[str, Any]:
@@ -266,7 +279,9 @@ class SandboxRun:
             "local": self.local,
             "final": self._final or self._broken,
             "message": self.trouble or self.message,
-            "partial": [[s, ledger.partial] for s, ledger in self.ledgers.items() if ledger.partial],
+            "partial": [
+                [s, ledger.partial] for s, ledger in self.ledgers.items() if ledger.partial
+            ],
         }
 
     def __repr__(self) -> str:

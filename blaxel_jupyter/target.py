@@ -181,7 +181,11 @@ async def resolve(sandbox: Any, url: str | None, http: Http) -> Target:
         CredentialsError: the control plane has to be asked and there is no credential.
     """
     if url is not None:
-        return Target(target_name(None, url), _checked(url), await anyio.to_thread.run_sync(_auth_for_url, url))
+        return Target(
+            target_name(None, url),
+            _checked(url),
+            await anyio.to_thread.run_sync(_auth_for_url, url),
+        )
     if not isinstance(sandbox, str):
         return _of_instance(sandbox)
     forced = credentials.forced_sandbox_url(sandbox)

@@ -76,7 +76,7 @@ def flood(options: argparse.Namespace) -> list[Row]:
     rows = [["20 MB at once, then alive 60 s", "seconds", "lines", "CPU s", "RSS MB", "runs"]]
     for name, contenders in {
         "flood": ["ours", "ours, bytes", *(() if options.ours else ("sdk stream", "sdk exec"))],
-        "download": ["ours", "httpx download"],
+        "download": ["ours", "ours, bytes", "httpx download"],
     }.items():
         for contender in contenders:
             results = repeated(name, contender, options.repeat)
