@@ -159,7 +159,7 @@ class SandboxClient:
             )
         before = await self._api.known(name) if name is not None else None
         body: dict[str, Any] = {
-            "name": name or f"nb-{secrets.token_hex(4)}",
+            "name": name or made_up_name(),
             "command": command,
             "env": {"PYTHONUNBUFFERED": "1", **(env or {})},
             "waitForCompletion": False,
@@ -413,6 +413,11 @@ class SandboxClient:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def made_up_name() -> str:
+    """Make a name that no process has had: reused names share files with the run before (protocol 4.7)."""
+    return f"nb-{secrets.token_hex(4)}"
 
 
 def _last_rows(batches: list[Batch], stream: Stream, tail: int) -> Batch:

@@ -18,6 +18,10 @@ SMALLEST_SHARE = 256 * 1024
 """Bytes that the server keeps of a file at least when it frees the head (protocol 4.8)."""
 
 
+SHORTEST_OVERLAP = 64
+"""Characters that the end of a text and the start of a tail share at least, if it is no accident."""
+
+
 class Rows(msgspec.Struct, gc=False):
     """Lines of one stream that became known together; a gap is one row with its missing bytes."""
 
@@ -160,6 +164,9 @@ class Ledger:
                 break
             if tail.startswith(seen[at:]):
                 return self.commit(self.offset, tail[len(seen) - at :].encode("utf-8", "replace"))
+        for shared in range(min(len(probe), len(seen)), SHORTEST_OVERLAP, -1):
+            if seen.endswith(tail[:shared]):
+                return self.commit(self.offset, tail[shared:].encode("utf-8", "replace"))
         return [
             *self.skip(None, self.offset),
             *self.commit(self.offset, tail.encode("utf-8", "replace")),

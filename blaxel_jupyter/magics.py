@@ -6,6 +6,7 @@ output. A cell of a kernel is rewritten to await, so that the kernel serves comm
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from argparse import Namespace
 from collections.abc import Awaitable, Callable
@@ -19,13 +20,13 @@ from traitlets import Enum, Unicode
 
 from blaxel_jupyter import bridge, complete
 from blaxel_jupyter.cell import Cell, Show, interruptible, print_rows
-from blaxel_jupyter.client import SandboxClient
+from blaxel_jupyter.client import SandboxClient, made_up_name
 from blaxel_jupyter.errors import BlaxelError
 from blaxel_jupyter.frontend import Awaiter, has_widgets
 from blaxel_jupyter.panel import static
 from blaxel_jupyter.process import Stream
 from blaxel_jupyter.runs import SandboxRun
-from blaxel_jupyter.script import command_for, environment, expand, remove_script
+from blaxel_jupyter.script import command_for, end_start, environment, expand, remove_script
 from blaxel_jupyter.table import Column, Table
 from blaxel_jupyter.target import ControlPlane, control_plane
 from blaxel_jupyter.transport import Http, bare
@@ -187,7 +188,7 @@ class BlaxelMagics(Magics):
         if given.expand:
             body = expand(body, given.lang, self.shell.user_ns)
         options: dict[str, Any] = {
-            "name": given.name,
+            "name": given.name or made_up_name(),
             "cwd": given.cwd,
             "env": environment(given.env),
             "timeout": given.timeout,
@@ -200,7 +201,11 @@ class BlaxelMagics(Magics):
             command, script = await command_for(client, given.lang, body)
             try:
                 return await client.exec(command, **options), script
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, asyncio.CancelledError) and given.on_interrupt != "detach":
+                    await end_start(
+                        client, options["name"], command, kill=given.on_interrupt == "kill"
+                    )
                 await remove_script(client, script)
                 raise
 
@@ -406,7 +411,7 @@ def _called(function: Callable[..., Awaitable[Any]], *args: object) -> Any:
         raise UsageError(str(error)) from None
     except KeyboardInterrupt:
         raise BlaxelError(
-            "Interrupted before the answer came. What was started goes on: `%sandbox ps` lists it."
+            "Interrupted before the answer came. `%sandbox ps` tells whether anything still runs."
         ) from None
 
 

@@ -77,6 +77,14 @@ async def remove_script(client: SandboxClient, script: str | None) -> None:
             await client.remove(script)  # also when the start itself was interrupted
 
 
+async def end_start(client: SandboxClient, name: str, command: str, *, kill: bool) -> None:
+    """End a process whose start was interrupted before its answer came, if it is there and is ours."""
+    with anyio.CancelScope(shield=True), contextlib.suppress(StatusError, TransportError):
+        process = await client.process(name)
+        if process.command == command and process.status == "running":
+            await (client.kill(name) if kill else client.stop(name))
+
+
 def environment(given: list[str]) -> dict[str, str]:
     """Read ``KEY`` and ``KEY=VALUE``; a key alone has the value of this environment.
 

