@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def has_widgets(shell: InteractiveShell) -> bool:
     """Tell whether the front end that sent the running cell can show widgets.
 
-    JupyterLab, Notebook 7 and VS Code name the cell in the request; nbclient, papermill and the
-    consoles do not. Voila does not either, but says so in the kernel's environment.
+    JupyterLab and Notebook 7 name the cell in the request; nbclient, papermill and the consoles do
+    not. Voila does not either, but says so in the kernel's environment; Colab is known by its module.
     """
     if not hasattr(shell, "kernel"):
         return False
