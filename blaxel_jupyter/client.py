@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from blaxel_jupyter.api import SandboxApi
 from blaxel_jupyter.callbacks import Callback, Callbacks, LogStream
-from blaxel_jupyter.errors import NotFoundError, StatusError, TransportError
+from blaxel_jupyter.errors import BlaxelError, NotFoundError, StatusError, TransportError
 from blaxel_jupyter.follow import FILES, Batch, End, Follow
 from blaxel_jupyter.ledger import Ledger, Rows
 from blaxel_jupyter.process import LogEntry, Process, Stream, name_problem
@@ -383,7 +383,7 @@ class SandboxClient:
         """Follow, record in the run, and pass on each batch with its first ``seq``."""
         if not run.busy:
             run.claim()
-        error: BaseException | None = None
+        error: BlaxelError | None = None
         reads = self._api.reads(run.process, patience=FOLLOW_PATIENCE, report=run.tell_trouble)
         follow = Follow(reads, run.process, run.ledgers, fresh=run.fresh, seq=len(run.logs))
         guard = asyncio.create_task(self._kill_late(run)) if run.timeout is not None else None
@@ -391,7 +391,7 @@ class SandboxClient:
             async with aclosing(follow.batches()) as batches:
                 async for batch in batches:
                     yield batch, run.record(batch)
-        except Exception as caught:  # whatever ended it, whoever waits for the run must learn it
+        except BlaxelError as caught:
             error = caught
             raise
         finally:

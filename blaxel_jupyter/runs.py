@@ -16,6 +16,7 @@ from itertools import repeat
 from typing import Any, Literal
 
 from blaxel_jupyter import bridge
+from blaxel_jupyter.errors import BlaxelError
 from blaxel_jupyter.follow import FILES, Batch
 from blaxel_jupyter.ledger import Ledger
 from blaxel_jupyter.process import LogEntry, Process, Stream
@@ -192,10 +193,10 @@ class SandboxRun:
         self._broken = False
         return self._following
 
-    def release(self, error: BaseException | None) -> None:
+    def release(self, error: BlaxelError | None) -> None:
         """Give the right to record back, with the error that ended the follow early."""
         future, self._following, self._loop = self._following, None, None
-        self._broken = isinstance(error, Exception)
+        self._broken = error is not None
         if future is not None:
             future.set_result(None)
 

@@ -15,15 +15,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import accumulate, islice, repeat
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+from itertools import islice, repeat
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
+
+from blaxel_jupyter.arrow import Type, buffers_of, uniform_buffers
 
 if TYPE_CHECKING:
     import pandas
     import polars
     import pyarrow
 
-Type = Literal["int64", "string", "timestamp", "bool", "float64"]
 _Uniform = Callable[[Type, Any, int, int], list[object]]
 
 BATCH_ROWS = 1 << 16
@@ -278,7 +279,7 @@ class Table:
             "float64": nanoarrow.float64(),
         }
         schema = nanoarrow.struct({name: types[kind] for name, kind in self._types.items()})
-        uniform = lru_cache(maxsize=16)(_uniform_buffers)  # its batches share what is equal
+        uniform = lru_cache(maxsize=16)(uniform_buffers)  # its batches share what is equal
 
         def batches(part: range) -> Iterator[Any]:
             try:
@@ -313,7 +314,7 @@ class Table:
             elif values and values.count(values[0]) == len(values):
                 yield kind, uniform(kind, values[0], len(rows), size)
             else:
-                yield kind, _buffers(kind, values, size)
+                yield kind, buffers_of(kind, values, size)
 
     # Showing
 
@@ -368,57 +369,6 @@ def _encodable(texts: list[Any]) -> list[Any]:
     except UnicodeEncodeError:
         return [text and _SURROGATE.sub("\ufffd", text) for text in texts]
     return texts
-
-
-def _buffers(kind: Type, values: list[Any], size: int) -> list[object]:
-    """Return the Arrow buffers of one column, validity first.
-
-    Raises:
-        OverflowError: More than one value, and their text is longer than ``size`` bytes.
-    """
-    valid = _bits([value is not None for value in values]) if None in values else None
-    if kind == "string":
-        return [valid, *_text_buffers([text or "" for text in values] if valid else values, size)]
-    if kind == "bool":
-        return [valid, _bits(values)]
-    zero = 0.0 if kind == "float64" else 0
-    numbers = [zero if value is None else value for value in values] if valid else values
-    return [valid, array("d" if kind == "float64" else "q", numbers)]
-
-
-def _text_buffers(texts: list[str], size: int) -> list[object]:
-    joined = "".join(texts)
-    if joined.isascii():
-        data, lengths = joined.encode(), map(len, texts)
-    else:
-        encoded = list(map(str.encode, texts))
-        data, lengths = b"".join(encoded), map(len, encoded)
-    if len(data) > size:
-        raise OverflowError
-    return [array("i", accumulate(lengths, initial=0)), data]
-
-
-def _uniform_buffers(kind: Type, value: Any, n: int, size: int) -> list[object]:
-    """Return the buffers of ``n`` equal values.
-
-    Raises:
-        OverflowError: As for ``_buffers``.
-    """
-    valid = bytes((n + 7) // 8) if value is None else None
-    if kind == "string":
-        data = (value or "").encode()
-        if len(data) * n > size and n > 1:
-            raise OverflowError
-        return [valid, array("i", [len(data) * i for i in range(n + 1)]), data * n]
-    if kind == "bool":
-        return [valid, (b"\xff" if value else b"\0") * ((n + 7) // 8)]
-    return [valid, array("d" if kind == "float64" else "q", [value or 0]) * n]
-
-
-def _bits(values: Sequence[object]) -> bytes:
-    """Pack truth values into a bitmap, least significant bit first."""
-    digits = "".join(["1" if value else "0" for value in reversed(values)])
-    return int(digits or "0", 2).to_bytes((len(values) + 7) // 8, "little")
 
 
 def _pandas_column(pd: Any, kind: Type, values: Sequence[Any], index: Any) -> Any:

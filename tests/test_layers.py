@@ -19,7 +19,8 @@ LAYERS = {
     "wire": "|",
     "process": "errors wire | msgspec",
     "ledger": "process wire | msgspec",
-    "table": "| nanoarrow numpy pandas polars pyarrow",
+    "arrow": "|",
+    "table": "arrow | nanoarrow numpy pandas polars pyarrow",
     "settings": "errors | dotenv",
     "cli_login": "errors settings | yaml",
     "credentials": "cli_login errors settings |",
@@ -60,7 +61,7 @@ LAYERS = {
     "local.streams": "process local.capture local.processes |",
 }
 
-PURE = ("errors", "wire", "process", "ledger", "table", "panel.static", "panel.escapes")
+PURE = ("arrow", "errors", "wire", "process", "ledger", "table", "panel.static", "panel.escapes")
 IMPURE = {
     *(
         "asyncio",
