@@ -85,7 +85,9 @@ class Wake:
             self._poll = DENSE
         if got or self._watching:
             return
-        self._poll = min(max(self._poll * 1.5, 0.01), 0.2)
+        # The server answers a watch with its first event: one that is silent is likely there already.
+        slowest = 0.2 if self._task is None else 1.0
+        self._poll = min(max(self._poll * 1.5, 0.01), slowest)
         if now >= self._watch_from and self._task is None:
             self._task = asyncio.create_task(self._watch())
 
