@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -123,20 +125,29 @@ def test_saved_notebook_is_readable_without_a_kernel(
     page.keyboard.press("Escape")
     page.keyboard.press("Control+s")
     path = lab.folder / f"{request.node.name}.ipynb"
-    deadline = time.monotonic() + 10
-    while "text/html" not in path.read_text("utf-8"):
-        assert time.monotonic() < deadline, "the notebook was not saved"
-        page.wait_for_timeout(100)
-    outputs = json.loads(path.read_text("utf-8"))["cells"][1]["outputs"]
+    document = _saved(path, page)
+    outputs = document["cells"][1]["outputs"]
     kinds = {kind for output in outputs for kind in output.get("data", {})}
     assert kinds == {"text/html", "text/plain"}
     reopened = Path(path).with_name("reopened.ipynb")
-    document = json.loads(path.read_text("utf-8"))
     document["metadata"]["kernelspec"] = {"name": "gone", "display_name": "gone"}
     reopened.write_text(json.dumps(document), "utf-8")
     page.goto(lab.address(reopened.name))
     expect(page.locator(".jp-OutputArea").filter(has_text="801").first).to_be_visible(timeout=LIVE)
     expect(page.locator(".jp-OutputArea").filter(has_text="1,000").first).to_be_visible()
+
+
+def _saved(path: Path, page: Page) -> dict[str, Any]:
+    """Wait until a notebook is saved with its static output, whole."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        text = path.read_text("utf-8")
+        if "text/html" in text:
+            with contextlib.suppress(json.JSONDecodeError):  # read while it is being written
+                found: dict[str, Any] = json.loads(text)
+                return found
+        page.wait_for_timeout(100)
+    raise AssertionError("the notebook was not saved")
 
 
 def test_notebook_7(page: Page, tmp_path: Path) -> None:
