@@ -2,7 +2,7 @@
 
 The raw log files carry the content by byte offset; the log folder's watch wakes the reader while output
 is sparse, the clock does while it is dense. Where the raw files cannot be had, the text stream delivers
-and the server's log corrects it. Imports process, ledger and errors; the client passes the reads in.
+and the server's log corrects it. The client passes the reads in, so nothing here knows a route or HTTP.
 """
 
 from __future__ import annotations
