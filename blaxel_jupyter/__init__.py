@@ -1,4 +1,4 @@
-"""Run cells in remote sandboxes and read agent tasks' logs from a notebook.
+"""Run notebook cells in remote sandboxes and watch them: every line, once, and as data.
 
 ``%load_ext blaxel_jupyter`` registers the magics; the names below are the Python API. Everything is
 imported at first use, so that loading costs little.
