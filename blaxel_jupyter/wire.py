@@ -1,4 +1,4 @@
-"""Frame bytes both ways: bytes to lines and back, lines to JSON values.
+"""Frame bytes both ways: bytes to lines and back, lines to server-sent events.
 
 Nothing here knows what a line means, reads a socket or keeps a clock; it splits at LF only and
 before decoding, so that no character and no CR is harmed. Pure: imports errors only.
@@ -7,6 +7,7 @@ before decoding, so that no character and no CR is harmed. Pure: imports errors 
 from __future__ import annotations
 
 import codecs
+from typing import NamedTuple
 
 MAX_PARTIAL = 64 * 1024 * 1024
 """Bytes of one unfinished line that a splitter keeps before it hands the piece out as it is."""
@@ -45,6 +46,77 @@ class LineSplitter:
         self._partial.clear()
         self._size = 0
         return rest
+
+
+class SseEvent(NamedTuple):
+    """One server-sent event: its data lines joined by LF, and its name (``message`` if it has none)."""
+
+    data: bytes
+    name: str = "message"
+
+
+class SseDecoder:
+    r"""Split a byte stream into server-sent events, as the WHATWG standard says.
+
+    Lines end at LF, CR or CRLF, also where a chunk ends between the two. ``id`` and ``retry`` are
+    read over: no server that this package speaks to can resume by them (tasks protocol 2.7).
+    ``comments`` counts comment lines.
+    """
+
+    def __init__(self) -> None:
+        self.comments = 0
+        self._first = True
+        self._after_cr = False
+        self._partial: list[bytes] = []
+        self._data: list[bytes] = []
+        self._name = ""
+
+    def feed(self, data: bytes) -> list[SseEvent]:
+        """Return the events that ``data`` completes."""
+        if self._after_cr and data:
+            data = data.removeprefix(b"\n")
+            self._after_cr = False
+        if not data:
+            return []
+        self._after_cr = data.endswith(b"\r")
+        lines = data.splitlines()
+        rest = b"" if data.endswith((b"\n", b"\r")) else lines.pop()
+        if lines and self._partial:
+            lines[0] = b"".join([*self._partial, lines[0]])
+            self._partial.clear()
+        if rest:
+            self._partial.append(rest)
+        return [event for line in lines if (event := self._take(line)) is not None]
+
+    def close(self) -> list[SseEvent]:
+        """Return an event whose final empty line never came; to be asked only at a clean end."""
+        lines = [b"".join(self._partial), b""]
+        self._partial.clear()
+        return [event for line in lines if (event := self._take(line)) is not None]
+
+    def _take(self, line: bytes) -> SseEvent | None:
+        if self._first:
+            line, self._first = line.removeprefix(b"\xef\xbb\xbf"), False
+        if not line:
+            data, name = self._data, self._name
+            self._data, self._name = [], ""
+            return SseEvent(b"\n".join(data), name or "message") if data else None
+        if line.startswith(b":"):
+            self.comments += 1
+            return None
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            self._data.append(value)
+        elif field == b"event":
+            self._name = value.decode("utf-8", "replace")
+        return None
+
+
+def encode_sse(data: bytes) -> bytes:
+    """Write one unnamed event; the mirror image of ``SseDecoder``."""
+    lines = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    return b"".join([b"data: %b\n" % line for line in lines]) + b"\n"
 
 
 class Lines:

@@ -19,6 +19,8 @@ LAYERS = {
     "wire": "|",
     "process": "errors wire | msgspec",
     "ledger": "process wire | msgspec",
+    "task": "errors wire | msgspec",
+    "fold": "task |",
     "arrow": "|",
     "table": "arrow | nanoarrow numpy pandas polars pyarrow",
     "settings": "errors | dotenv",
@@ -61,7 +63,18 @@ LAYERS = {
     "local.streams": "process local.capture local.processes |",
 }
 
-PURE = ("arrow", "errors", "wire", "process", "ledger", "table", "panel.static", "panel.escapes")
+PURE = (
+    "arrow",
+    "errors",
+    "wire",
+    "process",
+    "ledger",
+    "table",
+    "task",
+    "fold",
+    "panel.static",
+    "panel.escapes",
+)
 IMPURE = {
     *(
         "asyncio",

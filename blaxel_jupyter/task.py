@@ -1,0 +1,438 @@
+"""Say what an agent task, its status and its events are, and read them from whatever carries them.
+
+One tolerant reader for the batch log, the event stream and ``rawEvents`` (tasks protocol 2.6, 2.7, 3):
+content never makes it raise; what it cannot read is counted and told. Pure: no socket, no clock.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from blaxel_jupyter.errors import ProtocolError
+from blaxel_jupyter.wire import SseDecoder
+
+STATUSES = {
+    **dict.fromkeys(("queued", "pending"), "queued"),
+    **dict.fromkeys(("running", "in_progress", "processing", "saving"), "running"),
+    **dict.fromkeys(("completed", "done", "success"), "completed"),
+    **dict.fromkeys(("failed", "error", "timeout"), "failed"),
+    **dict.fromkeys(("cancelled", "canceled", "stopped"), "cancelled"),
+    "interrupted": "interrupted",
+}
+"""Every spelling of a status that was seen, and the one that we use (tasks protocol 3.6)."""
+
+ENDED = frozenset({"completed", "failed", "cancelled", "interrupted"})
+"""Statuses that never change again."""
+
+FOLDED = {"tool-input-start": "tool-call-start"}
+"""Types with two names (tasks protocol 3.2)."""
+
+_EMPTY = msgspec.Raw()
+_NAMES = {
+    "kind": "type",
+    "block_id": "id",
+    "tool_call_id": "toolCallId",
+    "tool_name": "toolName",
+    "error_text": "errorText",
+    "error_message": "errorMessage",
+    "input_delta": "inputTextDelta",
+}
+_TEXTS = (
+    "kind",
+    "block_id",
+    "tool_call_id",
+    "tool_name",
+    "delta",
+    "text",
+    "error_text",
+    "error_message",
+    "input_delta",
+)
+
+
+class TaskEvent(msgspec.Struct, frozen=True, gc=False):
+    """One numbered event of a run, as in the table ``events``.
+
+    ``seq`` counts from 0 in the order of receipt; ``payload`` is the event's own JSON text, untouched;
+    ``received`` is our clock in UTC microseconds, None for what was there before we listened.
+    """
+
+    seq: int
+    run_id: str
+    type: str | None
+    block_id: str | None
+    tool_call_id: str | None
+    tool_name: str | None
+    text: str | None
+    payload: str
+    received: int | None
+    source: str | None
+
+    @property
+    def data(self) -> Any:
+        """The payload as a Python value; None if it is not JSON that Python reads."""
+        return lenient(self.payload.encode("utf-8", "replace"))
+
+
+class Task(msgspec.Struct, frozen=True):
+    """One run as ``GET /tasks`` lists it; what the service does not say is None. Times are aware (UTC)."""
+
+    run_id: str
+    status: str
+    chat_id: str | None = None
+    model: str | None = None
+    created: datetime | None = None
+    started: datetime | None = None
+    completed: datetime | None = None
+    assistant_message_id: str | None = None
+    status_raw: str | None = None
+
+    @classmethod
+    def parse(cls, item: Mapping[str, Any]) -> Task:
+        """Read one item of a list, or the details of a run."""
+        raw = text_of(item.get("status"))
+        return cls(
+            run_id=text_of(item.get("runId")) or text_of(item.get("taskId")) or "",
+            status=status_of(raw),
+            chat_id=text_of(item.get("chatId")),
+            model=text_of(item.get("model")),
+            created=time_of(item.get("createdAt")),
+            started=time_of(item.get("startedAt")),
+            completed=time_of(item.get("completedAt")),
+            assistant_message_id=text_of(item.get("assistantMessageId")),
+            status_raw=raw,
+        )
+
+
+class TaskStatus(msgspec.Struct, frozen=True):
+    """How a run stands (tasks protocol 2.5): ``status`` in our words, ``status_raw`` in the service's.
+
+    ``progress`` (0 to 100) is the service's: elapsed time, no evidence of work done.
+    """
+
+    run_id: str
+    status: str
+    status_raw: str | None = None
+    progress: float | None = None
+    error: str | None = None
+    started: datetime | None = None
+    completed: datetime | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the status never changes again."""
+        return self.status in ENDED
+
+    @classmethod
+    def parse(cls, answer: object) -> TaskStatus:
+        """Read the answer of ``/status``.
+
+        Raises:
+            ProtocolError: it is not an object with a status.
+        """
+        if not isinstance(answer, dict) or not isinstance(answer.get("status"), str):
+            raise ProtocolError("The service's answer holds no status. Try again in a moment.")
+        progress = answer.get("progress")
+        return cls(
+            run_id=text_of(answer.get("runId")) or "",
+            status=status_of(answer["status"]),
+            status_raw=answer["status"],
+            progress=progress if isinstance(progress, int | float) else None,
+            error=words_of(answer.get("error")),
+            started=time_of(answer.get("startedAt")),
+            completed=time_of(answer.get("completedAt")),
+        )
+
+
+class Event(msgspec.Struct, gc=False, rename=_NAMES.get):
+    """One event as read: the members that the tables need, and its JSON text with all the others.
+
+    ``kind`` is the type as sent, "" where there is none; ``payload`` is bytes-like.
+    """
+
+    kind: str = ""
+    block_id: str | None = None
+    tool_call_id: str | None = None
+    tool_name: str | None = None
+    delta: str | None = None
+    text: str | None = None
+    input: msgspec.Raw = _EMPTY
+    output: msgspec.Raw = _EMPTY
+    error_text: str | None = None
+    error_message: str | None = None
+    error: msgspec.Raw = _EMPTY
+    input_delta: str | None = None
+    preliminary: bool | None = None
+    payload: bytes | msgspec.Raw = b""
+
+    @property
+    def type(self) -> str | None:
+        """The type under its one name."""
+        return FOLDED.get(self.kind, self.kind) or None
+
+    @property
+    def failure(self) -> str | None:
+        """What went wrong, under any of its names (tasks protocol 3.2)."""
+        return self.error_text or self.error_message or _words(self.error)
+
+    @property
+    def json(self) -> str:
+        """The untouched JSON text; bytes that are not UTF-8 are U+FFFD."""
+        return str(self.payload, "utf-8", "replace")
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """All members; empty where the event is no object."""
+        value = lenient(self.payload)
+        return value if isinstance(value, dict) else {}
+
+
+class TaskLog(msgspec.Struct):
+    """A batch log as read (tasks protocol 2.6).
+
+    ``whole`` is False where the body was cut: ``events`` then holds what arrived. ``warnings`` says
+    what could not be read, and how often.
+    """
+
+    run_id: str | None = None
+    chat_id: str | None = None
+    status: str | None = None
+    source: str | None = None
+    error: str | None = None
+    events: list[Event] = []
+    raw_events: list[str] | None = None
+    warnings: Counter[str] = msgspec.field(default_factory=Counter)
+    whole: bool = True
+
+
+def read_log(body: bytes, *, cut: bool = False) -> TaskLog:
+    """Read the answer of ``/logs``.
+
+    Args:
+        body: the JSON text.
+        cut: the body is known to be incomplete: keep what there is of it.
+
+    Raises:
+        ProtocolError: nothing in it is a log.
+    """
+    try:
+        members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        value = lenient(body)
+        if not isinstance(value, dict):
+            return _salvaged(body, cut)
+        members = {key: msgspec.Raw(_dumped(member)) for key, member in value.items()}
+    log = TaskLog()
+    for name, key in _ENVELOPE.items():
+        setattr(log, name, _words(members.get(key)))
+    raw = lenient(members.get("rawEvents", b""))
+    if isinstance(raw, list):
+        log.raw_events = [line if isinstance(line, str) else json.dumps(line) for line in raw]
+    events = members.get("events")
+    try:
+        raws: Any = msgspec.json.decode(events or b"null", type=list[msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        value = lenient(events or b"null")
+        raws = [_dumped(item) for item in value] if isinstance(value, list) else None
+    if raws is None:
+        log.warnings["log has no list of events"] += 1
+        log.events = read_raw(log.raw_events or [], log.warnings)
+    else:
+        log.events = read_events(raws)
+    return log
+
+
+_ENVELOPE = {
+    "run_id": "runId",
+    "chat_id": "chatId",
+    "status": "status",
+    "source": "source",
+    "error": "error",
+}
+_EVENTS = re.compile(rb'"events"\s*:\s*\[')
+_BETWEEN = re.compile(r"[\s,]*")
+
+
+def read_events(raws: Sequence[bytes | msgspec.Raw]) -> list[Event]:
+    """Read events, each from its JSON text, whatever it holds."""
+    try:
+        events = msgspec.json.decode(b"[%b]" % b",".join(raws), type=list[Event])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return [read_event(raw) for raw in raws]
+    for event, raw in zip(events, raws, strict=True):
+        event.payload = raw
+    return events
+
+
+def read_event(raw: bytes | msgspec.Raw) -> Event:
+    """Read one event from JSON text that some reader can read; what has another type counts as absent."""
+    try:
+        event = msgspec.json.decode(raw, type=Event)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        event = _picked(lenient(raw))
+    event.payload = raw
+    return event
+
+
+def read_raw(lines: Iterable[str], warnings: Counter[str]) -> list[Event]:
+    """Read ``rawEvents``: one event a string, ``data: {json}`` (tasks protocol 2.6)."""
+    events = []
+    for line in lines:
+        text = line.strip().removeprefix("data:").strip()
+        if text and not text.startswith(":"):
+            events += read_data(text.encode("utf-8", "replace"), warnings)
+    return events
+
+
+def read_data(data: bytes, warnings: Counter[str], name: str = "message") -> list[Event]:
+    """Read the data of one server-sent event: an event, or none and a warning where it is no JSON.
+
+    ``name`` stands in for a missing type: the older generation names its events (tasks protocol 1.3).
+    """
+    if data.strip() == b"[DONE]":
+        return []
+    if not is_json(data):
+        warnings[f"event is not JSON: {_shown(data)}"] += 1
+        return []
+    event = read_event(data)
+    if not event.kind and name != "message":
+        event.kind = name
+    return [event]
+
+
+def read_recording(data: bytes, warnings: Counter[str]) -> list[tuple[Event, int | None]]:
+    """Read a recorded run: NDJSON of events or of ``{seq, recvMs, event}``, or the bytes of a stream.
+
+    Returns:
+        Events with the time of receipt in UTC microseconds, None where it was not recorded.
+    """
+    if not data.lstrip().startswith(b"{"):
+        decoder = SseDecoder()
+        return [
+            (event, None)
+            for sse in decoder.feed(data) + decoder.close()
+            for event in read_data(sse.data, warnings, sse.name)
+        ]
+    recorded: list[tuple[Event, int | None]] = []
+    for line in filter(None, map(bytes.strip, data.split(b"\n"))):
+        try:
+            record = msgspec.json.decode(line, type=_Record)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            recorded += [(event, None) for event in read_data(line, warnings)]
+        else:
+            recorded.append((read_event(record.event), int(record.recvMs * 1000)))
+    return recorded
+
+
+class _Record(msgspec.Struct):
+    event: msgspec.Raw
+    recvMs: float
+
+
+def status_of(raw: str | None) -> str:
+    """Return a status in our words; one that nobody knows stays as it is and counts as not ended."""
+    return STATUSES.get(raw or "", raw or "unknown")
+
+
+def time_of(value: object) -> datetime | None:
+    """Read an ISO 8601 time; None where it is none, UTC where it names no zone."""
+    try:
+        time = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return time.replace(tzinfo=UTC) if time is not None and time.tzinfo is None else time
+
+
+def text_of(value: object) -> str | None:
+    """Return a text, None for anything else and for an empty one."""
+    return value if isinstance(value, str) and value else None
+
+
+def words_of(value: object) -> str | None:
+    """Read an error in either shape: a text, or an object with a message (tasks protocol 2)."""
+    if isinstance(value, dict):
+        value = value.get("message") or value.get("error") or json.dumps(value, ensure_ascii=False)
+    return text_of(value)
+
+
+def lenient(body: bytes | msgspec.Raw) -> Any:
+    """Decode JSON as far as any reader can: NaN, lone surrogates and bytes that are not UTF-8 pass."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        try:
+            return json.loads(str(body, "utf-8", "replace"), strict=False)
+        except (ValueError, RecursionError):
+            return None
+
+
+def is_json(data: bytes) -> bool:
+    """Tell whether any reader can read it."""
+    try:
+        msgspec.json.decode(data, type=msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return lenient(data) is not None
+    return True
+
+
+def _dumped(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def _words(raw: bytes | msgspec.Raw | None) -> str | None:
+    return words_of(lenient(raw)) if raw else None
+
+
+def _picked(value: object) -> Event:
+    """Take what has the right type out of an event that has something else, too."""
+    members = value if isinstance(value, dict) else {}
+    texts: dict[str, Any] = {
+        field: member
+        for field in _TEXTS
+        if isinstance(member := members.get(_NAMES.get(field, field)), str)
+    }
+    raws: dict[str, Any] = {
+        field: msgspec.Raw(_dumped(members[field]))
+        for field in ("input", "output", "error")
+        if field in members
+    }
+    return Event(**texts, **raws, preliminary=members.get("preliminary") is True)
+
+
+def _salvaged(body: bytes, cut: bool) -> TaskLog:
+    """Keep the events at the beginning of a body that is not a whole JSON object."""
+    start = _EVENTS.search(body)
+    if start is None:
+        if cut and body.lstrip()[:1] in {b"", b"{"}:
+            return TaskLog(whole=False)
+        what = "an HTML page" if body.lstrip()[:1] == b"<" else "something that is not JSON"
+        raise ProtocolError(
+            f"The task service answered with {what}. Check BLACKBOX_API_URL.", data=body
+        )
+    log = TaskLog(whole=False)
+    head = lenient(body[: start.start()].rstrip().removesuffix(b",") + b"}")
+    if isinstance(head, dict):
+        for name, key in _ENVELOPE.items():
+            setattr(log, name, words_of(head.get(key)))
+    text, decoder = body[start.end() :].decode("utf-8", "replace"), json.JSONDecoder(strict=False)
+    at = 0
+    with suppress(ValueError, RecursionError):
+        while True:
+            at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing, too
+            _, end = decoder.raw_decode(text, at)
+            log.events.append(read_event(text[at:end].encode("utf-8", "replace")))
+            at = end
+    return log
+
+
+def _shown(data: bytes) -> str:
+    text = data.decode("utf-8", "replace")
+    return repr(text if len(text) <= 80 else f"{text[:80]}…")
