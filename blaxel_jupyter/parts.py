@@ -272,7 +272,7 @@ def _approval(state: str) -> Callable[[Part, Mapping[str, Any]], None]:
 
 _PROSE = frozenset(
     (
-        *("text-start", "text-delta", "text-end"),
+        *("text", "text-start", "text-delta", "text-end"),
         *("reasoning", "reasoning-start", "reasoning-delta", "reasoning-end"),
     )
 )
