@@ -165,10 +165,20 @@ FIELDS = st.dictionaries(
 )
 TYPES = st.sampled_from(
     [
-        *("text", "reasoning", "tool-x", "dynamic-tool", "text-delta", "reasoning-delta", "text-end"),
+        *(
+            "text",
+            "reasoning",
+            "tool-x",
+            "dynamic-tool",
+            "text-delta",
+            "reasoning-delta",
+            "text-end",
+        ),
         *("tool-call-start", "tool-input-available", "tool-output-available", "tool-output-error"),
         *("tool-input-error", "tool-output-denied", "tool-approval-request", "data-x", "start"),
     ]
+)
+ANY = st.builds(lambda kind, rest: {**rest, "type": kind}, TYPES, FIELDS) | JSON
 
 
 @given(st.lists(ANY, max_size=8))
