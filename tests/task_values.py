@@ -31,7 +31,7 @@ TYPES = (
 )
 IDS = st.sampled_from(["a", "b", "a:b", ""])
 OUTPUTS = st.fixed_dictionaries(
-    {}, optional={name: JSON for name in ("stdout", "stderr", "exitCode", "exit_code", "command")}
+    {}, optional=dict.fromkeys(("stdout", "stderr", "exitCode", "exit_code", "command"), JSON)
 )
 EVENTS = st.builds(
     lambda kind, likely, members: {**({"type": kind} if kind else {}), **likely, **members},
