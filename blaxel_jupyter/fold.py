@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, TypeVar
 
-from blaxel_jupyter.task import Event, lenient, text_of
+import msgspec
+
+from blaxel_jupyter.task import FOLDED, Event, lenient, text_of
 
 OUTCOMES = {
     "tool-input-error": "input-error",
@@ -60,12 +61,12 @@ _USAGE = {
 Kind = Literal["text", "reasoning"]
 
 
-@dataclass(slots=True)
-class ToolCall:
+class ToolCall(msgspec.Struct, gc=False):
     """One tool call, keyed by its id; positions are the events' ``seq``, JSON values are JSON texts."""
 
     call_index: int
     tool_call_id: str
+    item: int
     tool_name: str | None = None
     state: str = "started"
     input: str | None = None
@@ -104,8 +105,7 @@ class ToolCall:
         return round((self.ended_at - begun) / 1000)
 
 
-@dataclass(slots=True)
-class TextBlock:
+class TextBlock(msgspec.Struct, gc=False):
     """One uninterrupted stretch of text or reasoning."""
 
     kind: Kind
@@ -113,7 +113,7 @@ class TextBlock:
     segment: int
     first_seq: int | None
     last_seq: int | None
-    pieces: list[str] = field(default_factory=list)
+    pieces: list[str] = []
     closed: bool = False
 
     @property
@@ -127,8 +127,7 @@ class TextBlock:
         return len(self.pieces)
 
 
-@dataclass(slots=True)
-class Other:
+class Other(msgspec.Struct, gc=False):
     """Any other event of the run: files, the result, an error, an unknown type."""
 
     type: str | None
@@ -159,9 +158,9 @@ class Fold:
         self.terminal: str | None = None
         self.started_at: str | None = None
         self.n_text_deltas = 0
+        self.text_chars = 0
         self.unknown: Counter[str] = Counter()
         self.warnings: Counter[str] = Counter()
-        self._places: dict[str, int] = {}
         self._open: dict[str | None, tuple[TextBlock, int]] = {}
         self._open_kind: Kind = "text"
         self._segments: Counter[tuple[Kind, str | None]] = Counter()
@@ -191,16 +190,42 @@ class Fold:
             event: what it says.
             received: when it came, UTC microseconds; None unless it was received live.
         """
-        self._handlers.get(event.type or "", self._other)(seq, event, received)
+        kind = event.kind
+        self._handlers.get(FOLDED.get(kind, kind), self._other)(seq, event, received)
+
+    def extend(self, first: int, events: Sequence[Event]) -> None:
+        """Take events that did not come live; ``first`` is the position of the first of them.
+
+        Most of a large log is text: what goes on with a block that is open is taken here.
+        """
+        opened = self._open
+        add, touch = self.add, self.touched.append
+        current: tuple[TextBlock, int] | None = None
+        for seq, event in enumerate(events, first):
+            if event.kind == "text-delta" and (text := event.delta) is not None:
+                grown = opened.get(event.block_id) if self._open_kind == "text" else None
+                if grown is not None:
+                    if current is not grown and current is not None:
+                        touch(current[1])
+                    current = grown
+                    block = grown[0]
+                    block.pieces.append(text)
+                    block.last_seq = seq
+                    self.text_chars += len(text)
+                    self.n_text_deltas += 1
+                    continue
+            if current is not None:
+                touch(
+                    current[1]
+                )  # after its text was added: a reader on another thread sees it all
+                current = None
+            add(seq, event)
+        if current is not None:
+            touch(current[1])
 
     def text(self, kind: Kind = "text") -> str:
         """Return all text of one kind, joined in order."""
         return "".join([block.text for block in self.blocks if block.kind == kind])
-
-    def tool_name(self, tool_call_id: str | None) -> str | None:
-        """Return the name that a call had in the events so far."""
-        call = self.calls.get(tool_call_id or "")
-        return call.tool_name if call else None
 
     def problems(self, *, ended: bool) -> Iterator[str]:
         """Say what could not be paired or is unknown; where it has ended, what never finished, too."""
@@ -231,7 +256,9 @@ class Fold:
         block.last_seq = seq
         block.pieces.append(text)
         self.touched.append(place)
-        self.n_text_deltas += event.kind == "text-delta"
+        if kind == "text":
+            self.text_chars += len(text)
+            self.n_text_deltas += event.kind == "text-delta"
         if event.kind == kind:  # the whole block in one event
             self._open.pop(key)
 
@@ -256,7 +283,8 @@ class Fold:
 
     def _call(self, seq: int, event: Event, received: int | None) -> ToolCall | None:
         """Return the event's call, made if it is new; None and an item of its own without an id."""
-        self._open.clear()
+        if self._open:
+            self._open.clear()
         key = event.tool_call_id
         if key is None:
             self.warnings[f"{event.type} without a toolCallId"] += 1
@@ -267,12 +295,14 @@ class Fold:
             if event.type != "tool-call-start":
                 self.warnings[f"tool call {key!r} has no start"] += 1
             call = self.calls[key] = ToolCall(
-                len(self.calls), key, start_seq=seq, started_at=received
+                len(self.calls), key, len(self.items), start_seq=seq, started_at=received
             )
-            self._places[key] = self._placed(call)
+            self.items.append(call)
         if call.tool_name is None:
             call.tool_name = event.tool_name
-        self.touched.append(self._places[key])
+        elif event.tool_name is None:
+            event.tool_name = call.tool_name
+        self.touched.append(call.item)
         return call
 
     def _tool_seen(self, seq: int, event: Event, received: int | None) -> None:
@@ -301,7 +331,9 @@ class Fold:
             call.end_seq, call.ended_at = seq, received
         self._take_input(call, event)
         call.output = output
-        _take_output(call, event.output)
+        members = _read(event.output, _Output)
+        call.stdout, call.stderr = members.stdout, members.stderr
+        call.exit_code = members.exit_code if members.exitCode is None else members.exitCode
         call.error_text = event.failure if final else None
         if call.exit_code is None and call.error_text:
             found = _EXIT_CODE.match(call.error_text)
@@ -312,12 +344,8 @@ class Fold:
         if call.input is not None or not event.input:
             return
         call.input = _text(event.input)
-        members = _members(event.input)
-        command = members.get("command")
-        if isinstance(command, list) and all(isinstance(word, str) for word in command):
-            command = shlex.join(command)
-        call.command = text_of(command)
-        call.path = text_of(members.get("file_path")) or text_of(members.get("path"))
+        members = _read(event.input, _Input)
+        call.command, call.path = members.command, members.file_path or members.path
 
     # All else -------------------------------------------------------------------------------------------
 
@@ -365,26 +393,43 @@ def _kind(event: Event) -> Kind:
     return "reasoning" if event.kind.startswith("reasoning") else "text"
 
 
-def _take_output(call: ToolCall, output: Any) -> None:
-    members = _members(output)
-    call.stdout = _string(members.get("stdout"))
-    call.stderr = _string(members.get("stderr"))
-    code = members.get("exitCode")
-    code = members.get("exit_code") if code is None else code
-    call.exit_code = code if isinstance(code, int) and not isinstance(code, bool) else None
+class _Input(msgspec.Struct, gc=False):
+    command: str | None = None
+    file_path: str | None = None
+    path: str | None = None
 
 
-def _members(raw: Any) -> dict[str, Any]:
-    value = lenient(raw) if raw else None
-    return value if isinstance(value, dict) else {}
+class _Output(msgspec.Struct, gc=False):
+    stdout: str | None = None
+    stderr: str | None = None
+    exitCode: int | None = None
+    exit_code: int | None = None
 
 
-def _text(raw: Any) -> str | None:
+_Members = TypeVar("_Members", _Input, _Output)
+
+
+def _read(raw: msgspec.Raw, kind: type[_Members]) -> _Members:
+    """Read an input or output of whatever shape: members that are missing or of another type are None."""
+    try:
+        return msgspec.json.decode(raw, type=kind) if raw else kind()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        value = lenient(raw)
+    members = value if isinstance(value, dict) else {}
+    command = members.get("command")
+    if isinstance(command, list) and all(isinstance(word, str) for word in command):
+        members["command"] = shlex.join(command)
+    fit = {
+        name: member
+        for name in kind.__struct_fields__
+        if isinstance(member := members.get(name), int if "exit" in name else str)
+        and not isinstance(member, bool)
+    }
+    return kind(**fit)
+
+
+def _text(raw: msgspec.Raw) -> str | None:
     return str(raw, "utf-8", "replace") if raw else None
-
-
-def _string(value: object) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _is_number(value: object) -> bool:

@@ -1,23 +1,21 @@
 """Be what a cell leaves behind: a run's facts, exact text and table, while it grows and after.
 
 A run records what a follow delivers and answers from memory; attributes never touch the network.
-The synchronous ``wait``, ``stop`` and ``kill`` go through the bridge. Made by client and magics.
+The synchronous ``stop`` and ``kill`` go through the bridge. Made by client and magics.
 """
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import time
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import repeat
 from typing import Any, Literal
 
 from blaxel_jupyter import bridge
-from blaxel_jupyter.errors import BlaxelError
 from blaxel_jupyter.follow import FILES, Batch
+from blaxel_jupyter.followed import Followed
 from blaxel_jupyter.ledger import Ledger
 from blaxel_jupyter.process import LogEntry, Process, Stream
 from blaxel_jupyter.table import LOGS, Table
@@ -37,7 +35,7 @@ class Controls:
     kill: Callable[[str], Awaitable[None]]
 
 
-class SandboxRun:
+class SandboxRun(Followed):
     """One process in a sandbox: what it wrote, exactly, and how it ended.
 
     ``logs`` is a table that grows while the run is followed: one row a line, in the order of arrival
@@ -56,6 +54,7 @@ class SandboxRun:
         timeout: float | None = None,
         streams: Sequence[Stream] = FILES,
     ) -> None:
+        super().__init__()
         self.process = process
         self.sandbox = sandbox
         self.local = local
@@ -70,10 +69,6 @@ class SandboxRun:
         self.ended: datetime | None = None
         self.asked = self.began = time.monotonic()
         self._controls = controls
-        self._final = False
-        self._broken = False
-        self._following: concurrent.futures.Future[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def name(self) -> str:
@@ -129,32 +124,6 @@ class SandboxRun:
             return "following"
         return "repaired" if any(ledger.repaired for ledger in ledgers) else "complete"
 
-    @property
-    def busy(self) -> bool:
-        """Whether a follow records in it just now."""
-        return self._following is not None
-
-    @property
-    def final(self) -> bool:
-        """Whether nothing more will come."""
-        return self._final
-
-    def wait(self, timeout: float | None = None) -> SandboxRun:
-        """Wait until the process has ended and all its output is here.
-
-        Args:
-            timeout: seconds; None waits for ever. The process goes on when it is over.
-
-        Raises:
-            TimeoutError: it did not end in time.
-            FollowError: the sandbox could not be reached for too long; call again to go on.
-        """
-        if self._loop is not None and bridge.in_loop() and self._loop is asyncio.get_running_loop():
-            bridge.run(asyncio.wait_for(self.finish(), timeout))
-        else:
-            bridge.call(self.finish, timeout=timeout)
-        return self
-
     def stop(self) -> None:
         """Ask the process to end (SIGTERM to its process group)."""
         bridge.call(self.ask_stop)
@@ -171,34 +140,10 @@ class SandboxRun:
         """Send kill on the running loop."""
         await self._controls.kill(self.name)
 
-    def __await__(self) -> Generator[Any, None, SandboxRun]:
-        """Follow to the end."""
-        return self.finish().__await__()
-
-    async def finish(self) -> SandboxRun:
-        """Follow to the end, or wait for the follow that is under way, on whatever loop."""
-        while not self._final or self._following is not None:
-            if self._following is None:
-                await self._controls.follow(self)
-            else:
-                await asyncio.shield(asyncio.wrap_future(self._following))
-        return self
+    async def _follow(self) -> None:
+        await self._controls.follow(self)
 
     # What a follow does to a run ------------------------------------------------------------------------
-
-    def claim(self) -> concurrent.futures.Future[None]:
-        """Take the right to record; whoever else waits for the run waits for the returned future."""
-        self._following = concurrent.futures.Future()
-        self._loop = asyncio.get_running_loop()
-        self._broken = False
-        return self._following
-
-    def release(self, error: BlaxelError | None) -> None:
-        """Give the right to record back, with the error that ended the follow early."""
-        future, self._following, self._loop = self._following, None, None
-        self._broken = error is not None
-        if future is not None:
-            future.set_result(None)
 
     def record(self, batch: Batch) -> int:
         """Append a batch to the table; return the ``seq`` of its first row."""

@@ -72,13 +72,17 @@ class Table:
     at that moment.
 
     Args:
-        columns: Names and types, in order. A column named ``seq`` is the row's position, from 0; it
-            is never stored.
+        columns: Names and types, in order.
         constants: Columns that have one value in all rows, stored once.
+        position: The column that is the row's position, from 0, and is never stored.
     """
 
     def __init__(
-        self, columns: Sequence[Column], *, constants: Mapping[str, object] | None = None
+        self,
+        columns: Sequence[Column],
+        *,
+        constants: Mapping[str, object] | None = None,
+        position: str | None = "seq",
     ) -> None:
         self._types: dict[str, Type] = {column.name: column.type for column in columns}
         self._constants = {
@@ -88,7 +92,7 @@ class Table:
         if unknown := self._constants.keys() - self._types.keys():
             raise TypeError(f"no such column: {', '.join(sorted(unknown))}")
         self._stored: dict[str, list[Any]] = {
-            name: [] for name in self._types if name != "seq" and name not in self._constants
+            name: [] for name in self._types if name != position and name not in self._constants
         }
         self._later: list[tuple[str, slice, Callable[[], list[Any]]]] = []
         self._length = 0

@@ -258,6 +258,7 @@ _ENVELOPE = {
     "error": "error",
 }
 _EVENTS = re.compile(rb'"events"\s*:\s*\[')
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _BETWEEN = re.compile(r"[\s,]*")
 
 
@@ -395,7 +396,7 @@ def _picked(value: object) -> Event:
     """Take what has the right type out of an event that has something else, too."""
     members = value if isinstance(value, dict) else {}
     texts: dict[str, Any] = {
-        field: member
+        field: _SURROGATE.sub("\ufffd", member)
         for field in _TEXTS
         if isinstance(member := members.get(_NAMES.get(field, field)), str)
     }

@@ -1,0 +1,83 @@
+"""Let several waiters share one follow: whoever comes first follows, the others wait for it.
+
+A run of either kind is one; it may be awaited on any loop and waited for from synchronous code, which
+goes through the bridge. Knows nothing of what is followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from abc import ABC, abstractmethod
+from collections.abc import Generator
+from typing import Any, Self
+
+from blaxel_jupyter import bridge
+from blaxel_jupyter.errors import BlaxelError
+
+
+class Followed(ABC):
+    """What can be followed to its end, by one at a time."""
+
+    def __init__(self) -> None:
+        self._final = False
+        self._broken = False
+        self._following: concurrent.futures.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @abstractmethod
+    async def _follow(self) -> None:
+        """Follow to the end, on the running loop; claims and releases."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a follow records in it just now."""
+        return self._following is not None
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will come."""
+        return self._final
+
+    def wait(self, timeout: float | None = None) -> Self:
+        """Wait until it has ended and everything of it is here.
+
+        Args:
+            timeout: seconds; None waits for ever. The run goes on when it is over.
+
+        Raises:
+            TimeoutError: it did not end in time.
+            FollowError: the server could not be reached for too long; call again to go on.
+        """
+        if self._loop is not None and bridge.in_loop() and self._loop is asyncio.get_running_loop():
+            bridge.run(asyncio.wait_for(self.finish(), timeout))
+        else:
+            bridge.call(self.finish, timeout=timeout)
+        return self
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        """Follow to the end."""
+        return self.finish().__await__()
+
+    async def finish(self) -> Self:
+        """Follow to the end, or wait for the follow that is under way, on whatever loop."""
+        while not self._final or self._following is not None:
+            if self._following is None:
+                await self._follow()
+            else:
+                await asyncio.shield(asyncio.wrap_future(self._following))
+        return self
+
+    def claim(self) -> concurrent.futures.Future[None]:
+        """Take the right to record; whoever else waits for the run waits for the returned future."""
+        self._following = concurrent.futures.Future()
+        self._loop = asyncio.get_running_loop()
+        self._broken = False
+        return self._following
+
+    def release(self, error: BlaxelError | None) -> None:
+        """Give the right to record back, with the error that ended the follow early."""
+        future, self._following, self._loop = self._following, None, None
+        self._broken = error is not None
+        if future is not None:
+            future.set_result(None)

@@ -1,0 +1,171 @@
+"""Find what of a repeated log is new: a stream that begins again, a batch read beside a stream.
+
+The service gives no cursor, so content is compared (tasks protocol 2.7): joined text by position, tool
+events by id, all else by equality; chunks may differ each time. Pure: imports task and fold.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from operator import eq
+
+from blaxel_jupyter.fold import TERMINAL
+from blaxel_jupyter.task import Event, read_event
+
+Key = tuple[object, ...]
+
+_TEXTS = {
+    "text-delta": "text",
+    "text": "text",
+    "reasoning-delta": "reasoning",
+    "reasoning": "reasoning",
+    "tool-input-delta": "input",
+}
+_FRAMES = frozenset(
+    {"text-start", "text-end", "reasoning-start", "reasoning-end", "start-step", "finish-step"}
+)
+_DETAILED = frozenset({"tool-approval-request", "tool-approval-response"})
+HEADS = frozenset({"resume", "start", "session-init"})
+"""Events that stand only at the beginning of a run (tasks protocol 3.3)."""
+
+
+class _Text:
+    """Text that grows; joined when it is compared."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._pieces: list[str] = []
+
+    def append(self, piece: str) -> None:
+        self._pieces.append(piece)
+        self.size += len(piece)
+
+    def part(self, begin: int, end: int) -> str:
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return self._pieces[0][begin:end]
+
+
+class Held:
+    """What a record holds, by content.
+
+    Args:
+        events: what it holds already.
+    """
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.first: Key | None = None
+        self.texts: dict[Key, _Text] = {}
+        self.counts: Counter[Key] = Counter()
+        self.ended = False
+        for event in events:
+            self.add(event)
+
+    def add(self, event: Event) -> None:
+        """Note an event that was recorded."""
+        if self.first is None:
+            self.first = key_of(event)
+        text = _text(event)
+        if text is None:
+            self.ended |= event.type in TERMINAL
+            self.counts[key_of(event)] += 1
+            return
+        kind, name = _block(event)
+        self.texts.setdefault((kind, name), _Text()).append(text)
+        self.texts.setdefault((kind,), _Text()).append(text)
+
+
+class Replay:
+    """One carrier that tells a run again from its beginning, compared with what is held.
+
+    ``diverged`` says that it told held text otherwise: the record is no beginning of what it tells.
+
+    Args:
+        held: the record; whoever takes what is new adds it there.
+        whole: compare all text of a kind as one, and leave block frames out: block ids, frames and
+            the last event are made up in a reconstructed log (tasks protocol 3.5).
+    """
+
+    def __init__(self, held: Held, *, whole: bool = False) -> None:
+        self.diverged = False
+        self._held = held
+        self._whole = whole
+        self._counts = Counter(held.counts)
+        self._sizes = {key: text.size for key, text in held.texts.items()}
+        self._ended = held.ended
+        self._seen: Counter[Key] = Counter()
+        self._at: Counter[Key] = Counter()
+
+    def new(self, event: Event) -> Event | None:
+        """Return the event if it is new, its new part if it is a text that goes on, else None."""
+        text = _text(event)
+        return self._new_event(event) if text is None else self._new_text(event, text)
+
+    def _new_text(self, event: Event, text: str) -> Event | None:
+        kind, name = _block(event)
+        key: Key = (kind,) if self._whole else (kind, name)
+        begin, size = self._at[key], self._sizes.get(key, 0)
+        self._at[key] = end = begin + len(text)
+        if begin >= size:
+            return event
+        told = min(end, size)
+        self.diverged |= self._held.texts[key].part(begin, told) != text[: told - begin]
+        return None if end <= size else _rest(event, text[size - begin :])
+
+    def _new_event(self, event: Event) -> Event | None:
+        if self._whole and self._sizes and event.kind in _FRAMES:
+            return None
+        if self._whole and self._ended and event.type in TERMINAL:
+            return None
+        key = key_of(event)
+        self._seen[key] += 1
+        held = self._counts[key]
+        # A call's event says the same each time it is told, and a merged log tells it twice.
+        return None if self._seen[key] <= held or (held and event.tool_call_id) else event
+
+
+def key_of(event: Event) -> Key:
+    """Return what makes an event the same as another one, wherever each was read."""
+    if event.tool_call_id is not None and not event.preliminary and event.kind not in _DETAILED:
+        return event.type, event.tool_call_id
+    return event.type, json.dumps(event.data, sort_keys=True) if event.data else event.json
+
+
+def overlap(batch: Sequence[Event], stream: Sequence[Event]) -> int:
+    """Tell how many of a batch's last events a stream begins with, that tells only what is new.
+
+    Args:
+        batch: the log, read after the stream was opened.
+        stream: what the stream had brought when the batch came: all of it is in the batch, unless it was
+            quicker. More of the batch may still be on its way through the stream.
+    """
+    said, heard = [key_of(event) for event in batch], [key_of(event) for event in stream]
+    several = [*range(len(heard), len(said) + 1), *range(min(len(heard), len(said)) - 1, -1, -1)]
+    return next(n for n in several if _starts_alike(said[len(said) - n :], heard))
+
+
+def _starts_alike(one: list[Key], other: list[Key]) -> bool:
+    return all(map(eq, one, other))
+
+
+def _text(event: Event) -> str | None:
+    """Return the text that an event adds; None for one that adds none."""
+    kind = _TEXTS.get(event.kind)
+    if kind is None:
+        return None
+    if kind == "input":
+        return event.input_delta or None
+    return (event.text if event.delta is None else event.delta) or None
+
+
+def _block(event: Event) -> tuple[str, str | None]:
+    kind = _TEXTS[event.kind]
+    return kind, event.tool_call_id if kind == "input" else event.block_id
+
+
+def _rest(event: Event, text: str) -> Event:
+    """Return the event with the rest of its text only."""
+    name = next(name for name in ("inputTextDelta", "delta", "text") if name in event.data)
+    return read_event(json.dumps(event.data | {name: text}, ensure_ascii=False).encode())
