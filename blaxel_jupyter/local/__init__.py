@@ -32,11 +32,15 @@ _INTERVAL = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running local service: where it is, its token (never shown), its process."""
+    """A running local service: where it is, its token (never shown), its process.
+
+    ``other_token`` is a second user's key, of the task API alone; "" if the service has none.
+    """
 
     url: str
     token: str = field(repr=False)
     pid: int
+    other_token: str = field(default="", repr=False)
 
 
 def runtime_file() -> Path:
@@ -66,11 +70,12 @@ def find() -> Service | None:
     path = runtime_file()
     try:
         facts = json.loads(path.read_text())
-        service = Service(str(facts["url"]), str(facts["token"]), int(facts["pid"]))
+        key, other = str(facts["token"]), str(facts.get("other_token", ""))
+        service = Service(str(facts["url"]), key, int(facts["pid"]), other)
         port = int(facts["port"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProtocolError(f"{path} cannot be read: {error}. Delete it and try again.") from error
     return service if _answers(service, port) else None
 

@@ -30,18 +30,30 @@ from blaxel_jupyter.local.answers import (
 from blaxel_jupyter.local.files import file_routes
 from blaxel_jupyter.local.routes import health_facts, process_routes
 from blaxel_jupyter.local.sandboxes import DEFAULT, Record, Sandboxes
+from blaxel_jupyter.local.task_routes import TaskRoutes
+from blaxel_jupyter.local.tasks import Tasks
 
 SANDBOX = "/sandboxes/{sandbox}"
+TASKS = "/api/v1"
 
 
 class Guard:
-    """Refuse what is not the owner's own program; count requests; find the sandbox that the URL names."""
+    """Refuse what is not the owner's own program; count requests; find the sandbox that the URL names.
+
+    The task API knows two users, each with a key; the second one's opens nothing else.
+    """
 
     def __init__(
-        self, app: ASGIApp, token: str, hosts: Iterable[str], sandboxes: Sandboxes
+        self,
+        app: ASGIApp,
+        token: str,
+        other_token: str,
+        hosts: Iterable[str],
+        sandboxes: Sandboxes,
     ) -> None:
         self._app = app
         self._token = f"Bearer {token}".encode()
+        self._users = {self._token: "owner", f"Bearer {other_token}".encode(): "other"}
         self._hosts = {host.encode() for host in hosts}
         self._sandboxes = sandboxes
         self.open = 0
@@ -61,6 +73,8 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = dict(scope["headers"])
+        if scope["path"].startswith(TASKS + "/"):
+            return self._task_refusal(scope, headers)
         if b"origin" in headers:
             return gateway_error(
                 403, "FORBIDDEN", "requests of web pages are refused", "call it from a program"
@@ -80,6 +94,19 @@ class Guard:
                 "the token is missing or wrong",
                 "send 'Authorization: Bearer' with the token of the runtime file",
             )
+        return None
+
+    def _task_refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> Response | None:
+        """Leave the user's name in the scope; refuse in the task API's own error shape."""
+        if b"origin" in headers:
+            return error(403, "Requests of web pages are refused: call it from a program")
+        if headers.get(b"host", b"") not in self._hosts:
+            return error(403, "The Host header is not this service's")
+        given = headers.get(b"authorization", b"")
+        users = [name for key, name in self._users.items() if hmac.compare_digest(given, key)]
+        if not users:
+            return error(401, "Unauthorized")
+        scope.setdefault("state", {})["user"] = users[0]
         return None
 
     def _sandbox(self, scope: Scope) -> Response | None:
@@ -180,13 +207,25 @@ def _no_sandbox(name: str) -> Response:
 
 
 async def _failed(request: Request, problem: Exception) -> Response:
-    """Answer unknown routes and methods alike with a text 404, as the sandbox does (protocol 3)."""
-    if isinstance(problem, HTTPException) and problem.status_code not in (404, 405):
+    """Answer unknown routes and methods alike with a text 404, as the sandbox does (protocol 3).
+
+    The task API has its own error shape.
+    """
+    if request.url.path.startswith(TASKS + "/"):
+        status = problem.status_code if isinstance(problem, HTTPException) else 500
+        return error(
+            status, problem.detail if isinstance(problem, HTTPException) else "Internal error"
+        )
+    if not isinstance(problem, HTTPException):
+        return PlainTextResponse("Internal Server Error", 500)
+    if problem.status_code not in (404, 405):
         return error(problem.status_code, problem.detail)
     return PlainTextResponse("404 page not found", 404)
 
 
-def application(sandboxes: Sandboxes, *, url: str, token: str) -> Guard:
+def application(
+    sandboxes: Sandboxes, tasks: Tasks, *, url: str, token: str, other_token: str
+) -> Guard:
     """Build the guarded application that answers at ``url``."""
     started = time.time()
 
@@ -199,7 +238,10 @@ def application(sandboxes: Sandboxes, *, url: str, token: str) -> Guard:
         Route("/health", health, methods=["GET"]),
         Route(SANDBOX + "/health", health, methods=["GET"]),
         *Control(sandboxes, url).routes(),
+        *TaskRoutes(tasks).routes(TASKS),
     ]
-    app = Starlette(routes=routes, exception_handlers={404: _failed, 405: _failed, 413: _failed})
+    failed = dict.fromkeys((404, 405, 413, 500), _failed)
+    app = Starlette(routes=routes, exception_handlers=failed)
     port = url.rpartition(":")[2]
-    return Guard(app, token, (f"127.0.0.1:{port}", f"localhost:{port}"), sandboxes)
+    hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
+    return Guard(app, token, other_token, hosts, sandboxes)

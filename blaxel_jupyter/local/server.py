@@ -1,6 +1,6 @@
 """Run the service: listen on loopback, say where in the runtime file, exit when idle.
 
-The runtime file holds the token: mode 0600 in a 0700 folder, written atomically, removed at the end.
+The runtime file holds the keys: mode 0600 in a 0700 folder, written atomically, removed at the end.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from blaxel_jupyter.local import find, runtime_file
 from blaxel_jupyter.local.app import Guard, application
 from blaxel_jupyter.local.capture import Wakeups
 from blaxel_jupyter.local.sandboxes import Sandboxes
+from blaxel_jupyter.local.task_store import StoreError
+from blaxel_jupyter.local.tasks import Tasks
 
 IDLE = 900.0
-"""Seconds without a request, an open stream or a live process after which the service exits."""
+"""Seconds without a request, an open stream, a live process or a task after which the service exits."""
 
 
 def serve(*, port: int, folder: Path, idle: float = IDLE) -> None:
@@ -93,7 +95,13 @@ async def _serve(listener: socket.socket, folder: Path, token: str, idle: float)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     wakeups = Wakeups()
     sandboxes = Sandboxes(folder, wakeups)
-    guard = application(sandboxes, url=url, token=token)
+    try:
+        tasks = Tasks(folder, sandboxes)
+    except StoreError as error:
+        wakeups.close()
+        raise TransportError(f"{error}. Give another --dir.", url=str(folder)) from error
+    other_token = secrets.token_urlsafe(32)
+    guard = application(sandboxes, tasks, url=url, token=token, other_token=other_token)
     server = _Server(
         uvicorn.Config(
             guard,
@@ -111,36 +119,41 @@ async def _serve(listener: socket.socket, folder: Path, token: str, idle: float)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, setattr, server, "should_exit", True)
-    path = publish(url, token, folder)
+    path = publish(url, token, other_token, folder)
     announce(url, path)
-    watcher = asyncio.ensure_future(_exit_when_idle(server, guard, sandboxes, idle))
+    watcher = asyncio.ensure_future(_exit_when_idle(server, guard, sandboxes, tasks, idle))
     try:
         await server.serve(sockets=[listener])
     finally:
         watcher.cancel()
+        await tasks.close()
         wakeups.close()
 
 
 async def _exit_when_idle(
-    server: uvicorn.Server, guard: Guard, sandboxes: Sandboxes, idle: float
+    server: uvicorn.Server, guard: Guard, sandboxes: Sandboxes, tasks: Tasks, idle: float
 ) -> None:
     while True:
         await asyncio.sleep(min(5.0, idle / 4))
-        if any(processes.busy for processes in sandboxes):
+        if tasks.busy or any(processes.busy for processes in sandboxes):
             guard.last = time.monotonic()
         if not guard.open and time.monotonic() - guard.last >= idle:
             server.should_exit = True
             return
 
 
-def publish(url: str, token: str, folder: Path) -> Path:
-    """Write the runtime file, in place of a stale one; return its path."""
+def publish(url: str, token: str, other_token: str, folder: Path) -> Path:
+    """Write the runtime file, in place of a stale one; return its path.
+
+    ``other_token`` is a second user's key of the task API alone: what is another's can be seen there.
+    """
     path = runtime_file()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     facts = {
         "url": url,
         "port": int(url.rpartition(":")[2]),
         "token": token,
+        "other_token": other_token,
         "pid": os.getpid(),
         "dir": str(folder),
         "started": time.time(),
