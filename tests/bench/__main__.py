@@ -1,5 +1,7 @@
 """Race our client against the official SDK and a plain download, on the imitation of the real server.
 
+And the reader of task logs against pandas: ``tasks``.
+
 ``python -m tests.bench`` runs all races; ``python -m tests.bench flood delay --repeat 3 --markdown`` some.
 Every contender runs in a process of its own against a server of its own in a third.
 """
@@ -17,6 +19,7 @@ from typing import Any
 
 import httpx
 
+from tests.bench import task_tables
 from tests.bench.commands import FLOOD, SCENARIOS
 from tests.imitation import Imitation, imitation
 
@@ -138,7 +141,18 @@ def _verdicts(contender: str) -> dict[str, str]:
         return verdicts
 
 
-RACES = {"flood": flood, "delay": delay, "quiet": quiet, "exactness": exactness}
+def tasks(options: argparse.Namespace) -> list[Row]:
+    """100,000 events of a task from JSON to tables."""
+    return task_tables.race(options.repeat)
+
+
+RACES = {
+    "flood": flood,
+    "delay": delay,
+    "quiet": quiet,
+    "exactness": exactness,
+    "tasks": tasks,
+}
 
 
 def table(rows: list[Row], *, markdown: bool) -> str:
