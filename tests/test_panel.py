@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blaxel_jupyter.errors import BlaxelError
-from blaxel_jupyter.panel.widget import BATCH_BYTES, LogPanel
+from blaxel_jupyter.panel.rows import BATCH_BYTES
+from blaxel_jupyter.panel.widget import LogPanel
 from blaxel_jupyter.table import LOGS, Table
 
 Message = tuple[dict[str, Any], list[bytes]]

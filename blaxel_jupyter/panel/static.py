@@ -31,7 +31,7 @@ MAX_CHARACTERS = 4000
 MAX_COMMAND = 200
 """Characters of the command in the header line."""
 
-_NO_MATH = "mathjax_ignore tex2jax_ignore"
+NO_MATH = "mathjax_ignore tex2jax_ignore"
 """Classes that keep MathJax, 3 and 2, from setting what is between two ``$`` as a formula."""
 
 
@@ -71,13 +71,13 @@ def html(run: Run, *, save: Save = "tail", tail: int = 200) -> str:
         tail: Rows kept by ``save="tail"``.
     """
     n = len(run.logs)
-    first = _first(n, save, tail)
-    parts = ["<style>", _STYLE, f'</style><div class="bxs {_NO_MATH}">']
+    first = first_kept(n, save, tail)
+    parts = ["<style>", STYLE, f'</style><div class="bxs {NO_MATH}">']
     header = run.header()
     parts.append(f'<div class="bxs-head">{escape(_summary(header))}</div>')
     if command := _command(header):
         parts.append(f'<div class="bxs-command">{escape(command)}</div>')
-    if note := _note(n, first):
+    if note := kept_note(n, first, "lines"):
         parts.append(f'<div class="bxs-note">{escape(note)}</div>')
     if first < n:
         lines = (_html_row(row) for row in _rows(run, first, n))
@@ -89,12 +89,12 @@ def html(run: Run, *, save: Save = "tail", tail: int = 200) -> str:
 def text(run: Run, *, save: Save = "tail", tail: int = 200) -> str:
     """Return the run as plain text without any escape; arguments as for ``html``."""
     n = len(run.logs)
-    first = _first(n, save, tail)
+    first = first_kept(n, save, tail)
     header = run.header()
     lines = [_summary(header)]
     if command := _command(header):
         lines.append(command)
-    if note := _note(n, first):
+    if note := kept_note(n, first, "lines"):
         lines.append(note)
     lines.extend(_text_row(row) for row in _rows(run, first, n))
     return "\n".join(lines)
@@ -125,17 +125,19 @@ def gap_text(missing: int | None) -> str:
     return f"gap: {'output' if missing is None else f'{missing:,} bytes'} missing"
 
 
-def _first(n: int, save: Save, tail: int) -> int:
+def first_kept(n: int, save: Save, tail: int) -> int:
+    """Return the position of the first of ``n`` things that is kept."""
     if save == "all":
         return 0
     return max(0, n - tail) if save == "tail" else n
 
 
-def _note(n: int, first: int) -> str:
+def kept_note(n: int, first: int, things: str) -> str:
+    """Say how many were not kept; "" if all are."""
     kept = n - first
     if first == 0:
         return ""
-    return f"the last {kept:,} of {n:,} lines" if kept else f"{n:,} lines, not saved"
+    return f"the last {kept:,} of {n:,} {things}" if kept else f"{n:,} {things}, not saved"
 
 
 def _command(header: dict[str, Any]) -> str:
@@ -202,10 +204,18 @@ def _text_row(row: _Row) -> str:
     return "".join(span.text for span in row.spans) + _more(row.cut)
 
 
+def html_line(line: str) -> str:
+    """Return one line of terminal output as spans, bounded."""
+    return _html_content(*_bounded(line))
+
+
+def _html_content(pieces: list[Span], cut: int) -> str:
+    content = "".join(_html_span(span) for span in pieces)
+    return content + f'<span class="bxs-note">{_more(cut)}</span>' if cut else content
+
+
 def _html_row(row: _Row) -> str:
-    content = "".join(_html_span(span) for span in row.spans)
-    if row.cut:
-        content += f'<span class="bxs-note">{_more(row.cut)}</span>'
+    content = _html_content(row.spans, row.cut)
     if row.kind != "line":
         return f'<span class="bxs-{"gap" if row.kind == "gap" else "notice"}">{content}</span>'
     return f'<span class="bxs-err">{content}</span>' if row.stream == "stderr" else content
@@ -283,4 +293,5 @@ def _style() -> str:
     return "".join(rules)
 
 
-_STYLE = _style()
+STYLE = _style()
+"""The style sheet of saved outputs."""

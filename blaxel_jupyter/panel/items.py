@@ -1,0 +1,194 @@
+"""Pack an agent run's story for the panel: the items that events changed, in bounded batches.
+
+A position is one of ``Fold.touched``: the page says up to which it knows all, and gets each item
+changed since, once, as it stands now. Imported by the widget.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, Protocol
+
+from blaxel_jupyter.fold import Fold, Item, TextBlock, ToolCall
+from blaxel_jupyter.panel.rows import Batch
+from blaxel_jupyter.panel.story import (
+    Section,
+    depth,
+    one_line,
+    other_head,
+    other_sections,
+    tool_head,
+    tool_sections,
+)
+
+BATCH_CHARACTERS = 1 << 18
+"""Text of one message at most, unless a single item is longer: about 10 ms in a browser."""
+
+BATCH_ITEMS = 400
+"""Items of one message at most."""
+
+SHOWN_TEXT = 200_000
+"""Characters of one text block that are shown; the rest is counted."""
+
+MAX_FACT = 2000
+"""Characters of one text in the header."""
+
+
+class TaskLike(Protocol):
+    """What the panel reads of an agent run: its story and a dict of facts (see ``LogPanel``)."""
+
+    @property
+    def fold(self) -> Fold:
+        """What its events tell, written by one thread; another object when they were read anew."""
+
+    def header(self) -> dict[str, Any]:
+        """Return how the run stands now."""
+
+
+class Items:
+    """What the panel shows of an agent run: an item a text block, tool call or other event."""
+
+    view = "task"
+    verbs = ("cancel",)
+    helpless = "this panel cannot cancel the run"
+
+    def __init__(self, run: TaskLike) -> None:
+        self._run = run
+        self._fold = run.fold
+        self.epoch = 0
+        self._told: dict[int, tuple[int, int]] = {}  # of text blocks: pieces and characters sent
+        self._last: tuple[int, dict[str, Any]] | None = None
+
+    def total(self) -> int:
+        """Return how many changes there were."""
+        return len(self._fold.touched)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the header, each value one that travels as JSON."""
+        return {name: _fact(value) for name, value in self._run.header().items()}
+
+    def title(self) -> str:
+        """Return the run in one line, not sanitised."""
+        header = self._run.header()
+        return f"task {header['run_id']}, {header['status']}"
+
+    def renew(self) -> bool:
+        """Take over another fold if the run has one; tell whether all is to be sent again."""
+        if self._run.fold is self._fold:
+            return False
+        self._fold = self._run.fold
+        self._told, self._last = {}, None
+        self.epoch += 1
+        return True
+
+    def news(self, sent: int) -> Batch | None:
+        """Pack what changed from position ``sent`` on: of a text, what is new; None if nothing is.
+
+        The item changed last is looked at once more: its event may have been half taken in.
+        """
+        total = self.total()
+        if total > sent:
+            batch, entries = self._packed(sent, total, live=True)
+            last = self._fold.touched[sent + batch[0]["n"] - 1]
+            self._last = last, _settled(entries[last])
+            return batch
+        if self._last is None:
+            return None
+        last, before = self._last
+        entry = self._entry(last, live=True)
+        self._last = None
+        if _settled(entry) == before and not entry.get("text"):
+            return None
+        return self._message(sent, 0, total, [entry])
+
+    def page(self, first: int, n: int) -> Batch:
+        """Pack what changed from position ``first`` on, as far as one message takes, texts whole."""
+        return self._packed(first, first + n, live=False)[0]
+
+    def _packed(self, first: int, last: int, *, live: bool) -> tuple[Batch, dict[int, Any]]:
+        version, size = self.total(), 0
+        entries: dict[int, dict[str, Any]] = {}
+        touched = self._fold.touched[first:last]
+        n = len(touched)
+        for position, i in enumerate(touched):
+            if i in entries:
+                continue
+            if size >= BATCH_CHARACTERS or len(entries) == BATCH_ITEMS:
+                n = position
+                break
+            entries[i] = self._entry(i, live=live)
+            size += _size(entries[i])
+        return self._message(first, n, version, list(entries.values())), entries
+
+    def _message(self, first: int, n: int, version: int, entries: list[dict[str, Any]]) -> Batch:
+        packed = json.dumps(entries, ensure_ascii=False, separators=(",", ":"))
+        return {"from": first, "n": n, "v": version}, [packed.encode("utf-8", "replace")]
+
+    def _entry(self, i: int, *, live: bool) -> dict[str, Any]:
+        item: Item = self._fold.items[i]
+        if isinstance(item, TextBlock):
+            return self._text(i, item, live=live)
+        if isinstance(item, ToolCall):
+            return _tool(i, item)
+        head = other_head(item, self._fold)
+        return {
+            "i": i,
+            "kind": head.group,
+            "name": head.name,
+            "summary": head.summary,
+            "failed": head.failed,
+            "sections": _sections(list(other_sections(item, head))),
+        }
+
+    def _text(self, i: int, block: TextBlock, *, live: bool) -> dict[str, Any]:
+        pieces, at = self._told.get(i, (0, 0)) if live else (0, 0)
+        closed = block.closed
+        n = len(block.pieces)
+        text = "".join(block.pieces[pieces:n])
+        if live:
+            self._told[i] = n, at + len(text)
+        cut = max(0, at + len(text) - SHOWN_TEXT)
+        shown = text[: max(0, SHOWN_TEXT - at)]
+        entry = {"i": i, "kind": block.kind, "at": min(at, SHOWN_TEXT), "text": shown}
+        return {**entry, "closed": closed, "cut": cut}
+
+
+def _tool(i: int, call: ToolCall) -> dict[str, Any]:
+    head = tool_head(call)
+    return {
+        "i": i,
+        "kind": "tool",
+        "id": one_line(call.tool_call_id),
+        "parent": one_line(call.parent_tool_call_id),
+        "depth": depth(call),
+        "name": head.name,
+        "state": call.state,
+        "failed": head.failed,
+        "summary": head.summary,
+        "outcome": head.outcome,
+        "ms": call.duration_ms,
+        "sections": _sections(list(tool_sections(call))),
+    }
+
+
+def _sections(sections: list[Section]) -> list[list[str | int]]:
+    return [list(section) for section in sections]
+
+
+def _size(entry: dict[str, Any]) -> int:
+    parts = (len(s[2]) + len(s[4]) for s in entry.get("sections", ()))
+    return 200 + len(entry.get("text", "")) + sum(parts)
+
+
+def _settled(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return what of an entry stays the same when it is sent again without news."""
+    return {name: value for name, value in entry.items() if name not in ("at", "text")}
+
+
+def _fact(value: Any) -> Any:
+    if isinstance(value, str):
+        return value[:MAX_FACT].encode("utf-8", "replace").decode()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,96 @@
+"""Pack a sandbox run's lines for the panel: rows of its table, in bounded binary batches.
+
+It knows what the page is told of a log, and nothing of messages or widgets. Imported by the widget.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from itertools import accumulate
+from typing import Any
+
+from blaxel_jupyter.panel.escapes import last_state
+from blaxel_jupyter.panel.static import MAX_CHARACTERS, Run
+
+Batch = tuple[dict[str, Any], list[bytes]]
+"""A message's content, with the first position (``from``) and how many (``n``), and its buffers."""
+
+BATCH_BYTES = 1 << 21
+"""UTF-8 text of one message at most, unless a single row is longer: about 60 ms in a browser."""
+
+BATCH_ROWS = 1 << 15
+"""Rows of one message at most."""
+
+_STREAMS: dict[str | None, int] = {None: 0, "stdout": 1, "stderr": 2, "system": 3}
+_KINDS: dict[str, int] = {"line": 0, "gap": 4, "notice": 8}
+_ORIGINS: dict[str | None, int] = {None: 0, "backfill": 16, "live": 32, "batch": 48}
+_FLAGS = {
+    (stream, kind, origin): s | k | o
+    for stream, s in _STREAMS.items()
+    for kind, k in _KINDS.items()
+    for origin, o in _ORIGINS.items()
+}
+_NAN = float("nan")
+
+
+class Rows:
+    """What the panel shows of a sandbox run: a row a line."""
+
+    view = "log"
+    verbs = ("stop", "kill")
+    helpless = "this panel cannot stop the process"
+    epoch = 0
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def total(self) -> int:
+        """Return how many rows there are."""
+        return len(self._run.logs)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the header; lines that have not ended are cut to what a row shows."""
+        header = self._run.header()
+        partial = [[s, last_state(text)[:MAX_CHARACTERS]] for s, text in header.get("partial", [])]
+        return {**header, "partial": partial}
+
+    def title(self) -> str:
+        """Return the run in one line, not sanitised."""
+        header = self._run.header()
+        return f"{header['process']} in {header['sandbox']}, {header['status']}"
+
+    def renew(self) -> bool:
+        """Tell whether the rows are other ones than before: never."""
+        return False
+
+    def news(self, sent: int) -> Batch | None:
+        """Pack the rows from ``sent`` on; None if there are none."""
+        total = self.total()
+        return self.page(sent, total - sent) if total > sent else None
+
+    def page(self, first: int, n: int) -> Batch:
+        """Pack rows from ``first``, as many of ``n`` as one message takes."""
+        logs = self._run.logs
+        last = first + min(n, BATCH_ROWS)
+        text, n = _text([text or "" for text in logs.column("text")[first:last]])
+        last = first + n
+        stream, kind, origin, received, missing = (
+            logs.column(name)[first:last]
+            for name in ("stream", "kind", "origin", "received", "missing_bytes")
+        )
+        flags = bytes(map(_FLAGS.__getitem__, zip(stream, kind, origin, strict=True)))
+        times = array("d", [_NAN if at is None else at / 1000 for at in received])
+        sizes = [(first + i, size) for i, size in enumerate(missing) if size is not None]
+        return {"from": first, "n": n, "missing": sizes}, [text, flags, times.tobytes()]
+
+
+def _text(texts: list[str]) -> tuple[bytes, int]:
+    """Join as many lines as fit in a batch, at least one; return the UTF-8 text and how many."""
+    ends = list(accumulate(len(text) + 1 for text in texts))
+    n = max(1, bisect_right(ends, BATCH_BYTES + 1))
+    while True:
+        text = "\n".join(texts[:n]).encode("utf-8", "replace")
+        if n == 1 or len(text) <= BATCH_BYTES:
+            return text, n
+        n = max(1, n * BATCH_BYTES // len(text))
