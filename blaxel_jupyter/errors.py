@@ -19,7 +19,12 @@ from __future__ import annotations
 
 
 class BlaxelError(Exception):
-    """Base of every error that this package raises on purpose; its message ends with the next step."""
+    """Base of every error that this package raises on purpose; its message ends with the next step.
+
+    ``partial`` is the run, or runs, with what had arrived before it happened; None where nothing had.
+    """
+
+    partial: object = None
 
     def _render_traceback_(self) -> list[str]:
         """Show one short line per message line in a notebook cell (IPython's hook for custom tracebacks)."""

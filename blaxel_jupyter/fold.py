@@ -44,7 +44,7 @@ _KNOWN = frozenset(
 )
 """Types, beside those of text and tools, that are no surprise (tasks protocol 3.2)."""
 
-_FAMILIES = ("data-", "ask-user-question", "tool-")
+_FAMILIES = ("data-", "ask-user-question")
 _NOT_FATAL = ("retry-notification", "system-Compact", "result")
 _EXIT_CODE = re.compile(r"Exit code (-?\d{1,10})\b")
 _USAGE = {
@@ -330,10 +330,12 @@ class Fold:
         if final:
             call.end_seq, call.ended_at = seq, received
         self._take_input(call, event)
-        call.output = output
-        members = _read(event.output, _Output)
-        call.stdout, call.stderr = members.stdout, members.stderr
-        call.exit_code = members.exit_code if members.exitCode is None else members.exitCode
+        if output is not None:  # an error after partial output leaves that
+            call.output = output
+            members = _read(event.output, _Output)
+            call.stdout, call.stderr = members.stdout, members.stderr
+            code = members.exit_code if members.exitCode is None else members.exitCode
+            call.exit_code = code if code is None or abs(code) < 1 << 63 else None
         call.error_text = event.failure if final else None
         if call.exit_code is None and call.error_text:
             found = _EXIT_CODE.match(call.error_text)
@@ -362,7 +364,7 @@ class Fold:
         if name in TERMINAL:
             self.terminal = name
         if name == "finish":
-            self.finish_status = text_of(data.get("status"))
+            self.finish_status = text_of(data.get("status")) or self.finish_status
         if name == "start":
             self.started_at = text_of(data.get("startedAt"))
         if name not in _NOT_FATAL:
@@ -381,8 +383,9 @@ class Fold:
                 value = usage.get(of_usage)
             elif isinstance(metadata, dict) and of_metadata:
                 value = metadata.get(of_metadata)
-            if _is_number(value) and (is_result or self.usage[column] is None):
-                self.usage[column] = value
+            number = _number(value, whole=column != "total_cost_usd")
+            if number is not None and (is_result or self.usage[column] is None):
+                self.usage[column] = number
 
     def _placed(self, item: Item) -> int:
         self.items.append(item)
@@ -419,7 +422,7 @@ def _read(raw: msgspec.Raw, kind: type[_Members]) -> _Members:
     command = members.get("command")
     if isinstance(command, list) and all(isinstance(word, str) for word in command):
         members["command"] = shlex.join(command)
-    fit = {
+    fit: dict[str, Any] = {
         name: member
         for name in kind.__struct_fields__
         if isinstance(member := members.get(name), int if "exit" in name else str)
@@ -432,5 +435,10 @@ def _text(raw: msgspec.Raw) -> str | None:
     return str(raw, "utf-8", "replace") if raw else None
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _number(value: object, *, whole: bool) -> int | float | None:
+    """Return a number that a column can hold; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if whole:
+        return int(value) if value == value // 1 and abs(value) < 1 << 63 else None
+    return float(value) if abs(value) < 1e300 else None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from operator import eq
 
 from blaxel_jupyter.fold import TERMINAL
 from blaxel_jupyter.task import Event, read_event
@@ -27,6 +26,9 @@ _FRAMES = frozenset(
     {"text-start", "text-end", "reasoning-start", "reasoning-end", "start-step", "finish-step"}
 )
 _DETAILED = frozenset({"tool-approval-request", "tool-approval-response"})
+BURST = 20_000
+"""Microseconds between two chunks of which the second counts as past, where the batch has it, too."""
+
 HEADS = frozenset({"resume", "start", "session-init"})
 """Events that stand only at the beginning of a run (tasks protocol 3.3)."""
 
@@ -101,7 +103,16 @@ class Replay:
     def new(self, event: Event) -> Event | None:
         """Return the event if it is new, its new part if it is a text that goes on, else None."""
         text = _text(event)
-        return self._new_event(event) if text is None else self._new_text(event, text)
+        if text is None:
+            return None if self._is_held_empty(event) else self._new_event(event)
+        return self._new_text(event, text)
+
+    def _is_held_empty(self, event: Event) -> bool:
+        """Whether it adds nothing to a text that is held: chunks differ each time, empty ones, too."""
+        if event.kind not in _TEXTS:
+            return False
+        key = _block(event)
+        return 0 < self._sizes.get(key, 0) >= self._at[key]
 
     def _new_text(self, event: Event, text: str) -> Event | None:
         kind, name = _block(event)
@@ -126,6 +137,60 @@ class Replay:
         return None if self._seen[key] <= held or (held and event.tool_call_id) else event
 
 
+class Sorter:
+    """Sort what one connection brings: which events are new, and which of them came live.
+
+    Args:
+        held: the record; whoever takes what is new adds it there.
+        past: the batch log, read after the connection was opened; None where it could not be read.
+        at: when that was, UTC microseconds.
+        live: all that comes is live, since the run was created just now.
+    """
+
+    def __init__(
+        self, held: Held, past: Sequence[Event] | None, at: int, *, live: bool = False
+    ) -> None:
+        self._held = held
+        self._past = past or []
+        self._told = Held(self._past)
+        self._past_told = Replay(self._told)
+        self._at = self._before = at
+        self._live = live
+        self._replay: Replay | None = None
+        self._skip = 0
+
+    def is_replay(self, event: Event) -> bool:
+        """Tell whether a connection that begins with this event tells the run from its beginning."""
+        first = key_of(event)
+        return event.type in HEADS or first in (self._held.first, self._told.first)
+
+    def begin(self, heard: Sequence[Event]) -> None:
+        """Take note of how the connection begins: all that it has brought so far."""
+        if self.is_replay(heard[0]):
+            self._replay = Replay(self._held)
+        else:
+            self._skip = overlap(self._past, heard)
+
+    def sort(self, events: Sequence[Event], at: int) -> tuple[list[Event], list[int | None]]:
+        """Return the new ones of a chunk that came at ``at``, and when each came live, else None."""
+        new: list[Event] = []
+        times: list[int | None] = []
+        burst = at <= self._at or at - self._before <= BURST
+        for event in events:
+            if self._replay is None:
+                fresh = None if self._skip > 0 else event
+                self._skip -= 1
+                is_past = at <= self._at
+            else:
+                fresh = self._replay.new(event)
+                is_past = self._past_told.new(event) is None or at <= self._at
+            if fresh is not None:
+                new.append(fresh)
+                times.append(None if is_past and burst and not self._live else at)
+        self._before = at
+        return new, times
+
+
 def key_of(event: Event) -> Key:
     """Return what makes an event the same as another one, wherever each was read."""
     if event.tool_call_id is not None and not event.preliminary and event.kind not in _DETAILED:
@@ -142,12 +207,15 @@ def overlap(batch: Sequence[Event], stream: Sequence[Event]) -> int:
             quicker. More of the batch may still be on its way through the stream.
     """
     said, heard = [key_of(event) for event in batch], [key_of(event) for event in stream]
-    several = [*range(len(heard), len(said) + 1), *range(min(len(heard), len(said)) - 1, -1, -1)]
-    return next(n for n in several if _starts_alike(said[len(said) - n :], heard))
+    for n in [*range(len(heard), len(said) + 1), *range(min(len(heard) - 1, len(said)), 0, -1)]:
+        if all(one == other for one, other in zip(said[len(said) - n :], heard, strict=False)):
+            return n
+    return 0
 
 
-def _starts_alike(one: list[Key], other: list[Key]) -> bool:
-    return all(map(eq, one, other))
+def is_told(event: Event) -> bool:
+    """Tell whether every log tells it: text, its frames and tool calls, unlike what only a buffer has."""
+    return event.tool_call_id is not None or event.kind in _TEXTS or event.kind in _FRAMES
 
 
 def _text(event: Event) -> str | None:

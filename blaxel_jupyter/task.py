@@ -10,7 +10,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,6 +33,9 @@ ENDED = frozenset({"completed", "failed", "cancelled", "interrupted"})
 
 FOLDED = {"tool-input-start": "tool-call-start"}
 """Types with two names (tasks protocol 3.2)."""
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a strict reader raises on what it cannot read."""
 
 _EMPTY = msgspec.Raw()
 _NAMES = {
@@ -225,7 +227,7 @@ def read_log(body: bytes, *, cut: bool = False) -> TaskLog:
     """
     try:
         members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         value = lenient(body)
         if not isinstance(value, dict):
             return _salvaged(body, cut)
@@ -239,7 +241,7 @@ def read_log(body: bytes, *, cut: bool = False) -> TaskLog:
     events = members.get("events")
     try:
         raws: Any = msgspec.json.decode(events or b"null", type=list[msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         value = lenient(events or b"null")
         raws = [_dumped(item) for item in value] if isinstance(value, list) else None
     if raws is None:
@@ -260,13 +262,14 @@ _ENVELOPE = {
 _EVENTS = re.compile(rb'"events"\s*:\s*\[')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BETWEEN = re.compile(r"[\s,]*")
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]')
 
 
 def read_events(raws: Sequence[bytes | msgspec.Raw]) -> list[Event]:
     """Read events, each from its JSON text, whatever it holds."""
     try:
         events = msgspec.json.decode(b"[%b]" % b",".join(raws), type=list[Event])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return [read_event(raw) for raw in raws]
     for event, raw in zip(events, raws, strict=True):
         event.payload = raw
@@ -277,7 +280,7 @@ def read_event(raw: bytes | msgspec.Raw) -> Event:
     """Read one event from JSON text that some reader can read; what has another type counts as absent."""
     try:
         event = msgspec.json.decode(raw, type=Event)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         event = _picked(lenient(raw))
     event.payload = raw
     return event
@@ -326,10 +329,12 @@ def read_recording(data: bytes, warnings: Counter[str]) -> list[tuple[Event, int
     for line in filter(None, map(bytes.strip, data.split(b"\n"))):
         try:
             record = msgspec.json.decode(line, type=_Record)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             recorded += [(event, None) for event in read_data(line, warnings)]
         else:
-            recorded.append((read_event(record.event), int(record.recvMs * 1000)))
+            known = 0 <= record.recvMs < 1e15
+            at = int(record.recvMs * 1000) if known else None
+            recorded.append((read_event(record.event), at))
     return recorded
 
 
@@ -368,7 +373,7 @@ def lenient(body: bytes | msgspec.Raw) -> Any:
     """Decode JSON as far as any reader can: NaN, lone surrogates and bytes that are not UTF-8 pass."""
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         try:
             return json.loads(str(body, "utf-8", "replace"), strict=False)
         except (ValueError, RecursionError):
@@ -379,7 +384,7 @@ def is_json(data: bytes) -> bool:
     """Tell whether any reader can read it."""
     try:
         msgspec.json.decode(data, type=msgspec.Raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return lenient(data) is not None
     return True
 
@@ -423,15 +428,37 @@ def _salvaged(body: bytes, cut: bool) -> TaskLog:
     if isinstance(head, dict):
         for name, key in _ENVELOPE.items():
             setattr(log, name, words_of(head.get(key)))
-    text, decoder = body[start.end() :].decode("utf-8", "replace"), json.JSONDecoder(strict=False)
-    at = 0
-    with suppress(ValueError, RecursionError):
-        while True:
-            at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing, too
-            _, end = decoder.raw_decode(text, at)
-            log.events.append(read_event(text[at:end].encode("utf-8", "replace")))
-            at = end
+    text, at = body[start.end() :].decode("utf-8", "replace"), 0
+    while True:
+        at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing, too
+        end = _end_of_value(text, at)
+        if end is None:
+            break
+        log.events.append(read_event(text[at:end].encode("utf-8", "replace")))
+        at = end
+    rest = lenient(b"{" + text[at:].removeprefix("]").lstrip(", \r\n\t").encode())
+    if text[at : at + 1] == "]" and isinstance(rest, dict):
+        log.whole = True
+        for name, key in _ENVELOPE.items():
+            setattr(log, name, words_of(rest.get(key)) or getattr(log, name))
     return log
+
+
+def _end_of_value(text: str, at: int) -> int | None:
+    """Return where the JSON value at ``at`` ends; None where it is cut, or there is none."""
+    try:
+        return json.JSONDecoder(strict=False).raw_decode(text, at)[1]
+    except ValueError:
+        return None
+    except (
+        RecursionError
+    ):  # nested so deep that no reader takes it: count brackets, outside strings
+        depth = 0
+        for token in _BRACKETS.finditer(text, at):
+            depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
+            if depth <= 0:
+                return token.end()
+        return None
 
 
 def _shown(data: bytes) -> str:

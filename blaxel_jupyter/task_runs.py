@@ -7,7 +7,7 @@ network. Made by the task client.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -204,16 +204,15 @@ class TaskRun(Followed):
         task_tables.extend_events(self.events, events, times, source)
         return first
 
-    def entries(self, first: int) -> list[TaskEvent]:
-        """Return the events from ``seq`` ``first`` on."""
-        return [
-            TaskEvent(
-                **{name: row[name] for name in TaskEvent.__struct_fields__} | {"received": at}
-            )
-            for row, at in zip(
-                self.events[first:], self.events.column("received")[first:], strict=True
-            )
-        ]
+    def entries(self, seqs: Iterable[int]) -> list[TaskEvent]:
+        """Return recorded events by their positions."""
+        names = TaskEvent.__struct_fields__
+        columns = [self.events.column(name) for name in names]
+        return [TaskEvent(*[column[seq] for column in columns]) for seq in seqs]
+
+    def read_events(self) -> list[Event]:
+        """Return all recorded events as they were read."""
+        return [read_event(payload.encode()) for payload in self.events.column("payload")]
 
     def start_again(self) -> None:
         """Drop all events: a better record of them is about to be recorded."""

@@ -160,10 +160,17 @@ class Http:
 
     Args:
         transport: httpx transport for tests; None for the network.
+        hints: what to do next after a status, where it is not the sandboxes' advice.
     """
 
-    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport | None = None,
+        *,
+        hints: Mapping[int, str] | None = None,
+    ) -> None:
         self._transport = transport
+        self._hints = hints or {}
         self._pools: weakref.WeakKeyDictionary[
             asyncio.AbstractEventLoop, dict[str, httpx.AsyncClient]
         ] = weakref.WeakKeyDictionary()
@@ -205,9 +212,7 @@ class Http:
         if not whole and int(length) != len(response.content):
             raise TransportError(f"The answer of {_place(url)} was cut short.", url=bare(url))
         if response.status_code >= 300 and response.status_code not in accept:
-            raise status_error(
-                method, url, response.status_code, response.headers, response.content
-            )
+            raise self._refused(response, response.content)
         return Answer(response.status_code, response.headers, response.content)
 
     @asynccontextmanager
@@ -235,7 +240,7 @@ class Http:
             ) as response:
                 if response.status_code >= 300:
                     body = await response.aread()
-                    raise status_error("GET", url, response.status_code, response.headers, body)
+                    raise self._refused(response, body)
                 yield response.aiter_bytes()
         except httpx.HTTPError as error:
             raise _unreachable(error, url) from error
@@ -245,6 +250,17 @@ class Http:
         pools = self._pools.pop(asyncio.get_running_loop(), {})
         for pool in pools.values():
             await pool.aclose()
+
+    def _refused(self, response: httpx.Response, body: bytes) -> StatusError:
+        status = response.status_code
+        return status_error(
+            response.request.method,
+            str(response.request.url),
+            status,
+            response.headers,
+            body,
+            hint=self._hints.get(status),
+        )
 
     def _pool(self, url: str) -> httpx.AsyncClient:
         pools = self._pools.setdefault(asyncio.get_running_loop(), {})
@@ -299,29 +315,37 @@ def read_json(body: bytes) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         what = "an HTML page" if _is_html(body) else "something that is not JSON"
         raise ProtocolError(
-            f"The server answered with {what}. Check that the URL is that of a sandbox.", data=body
+            f"The server answered with {what}. Check the address.", data=body
         ) from error
 
 
 def status_error(
-    method: str, url: str, status: int, headers: Mapping[str, str], body: bytes
+    method: str,
+    url: str,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    hint: str | None = None,
 ) -> StatusError:
     """Build the error for an HTTP status, with the server's own words where it has some (protocol 2)."""
     said = _said(body)
     kind: type[StatusError] = StatusError
     if status in {401, 403}:
-        kind, hint = AuthError, "Check the API key and the workspace (BL_API_KEY, BL_WORKSPACE)."
+        kind, advice = AuthError, "Check the API key and the workspace (BL_API_KEY, BL_WORKSPACE)."
     elif status == 404:
-        kind, hint = NotFoundError, "Check the name."
+        kind, advice = NotFoundError, "Check the name."
     elif status < 400:
-        hint = "The address answers with a redirect: use the final address."
+        advice = "The address answers with a redirect: use the final address."
     elif status in PASSING:
-        hint = "Try again in a moment."
+        advice = "Try again in a moment."
     else:
-        hint = "Change the request." if status < 500 else "Try again, or look at the server's log."
+        advice = (
+            "Change the request." if status < 500 else "Try again, or look at the server's log."
+        )
     message = f"{_place(url)} answered {status}" + (f": {said}" if said else "")
     return kind(
-        f"{message.rstrip('.')}. {hint}",
+        f"{message.rstrip('.')}. {hint or advice}",
         status_code=status,
         method=method,
         url=bare(url),
@@ -335,7 +359,7 @@ def status_error(
 def _said(body: bytes) -> str:
     """Read the server's words from any of the four shapes of an error body."""
     if _is_html(body):
-        return "an HTML page from a gateway, not from the sandbox"
+        return "an HTML page from a gateway"
     gateway = _gateway_words(body)
     if gateway is not None:
         return _short(f"{gateway.get('code', '')} {gateway.get('message', '')}")

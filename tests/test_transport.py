@@ -359,7 +359,7 @@ def test_read_json(body: bytes, value: object) -> None:
 @pytest.mark.parametrize("body", [b"", HTML, b"nope", b'{"a":"\xff"}', b"[keepalive]\n", b"{} {}"])
 def test_read_json_refuses(body: bytes) -> None:
     """What is not JSON is a ProtocolError with the next step."""
-    with pytest.raises(ProtocolError, match=r"Check that the URL is that of a sandbox\.") as caught:
+    with pytest.raises(ProtocolError, match=r"Check the address\.") as caught:
         read_json(body)
     assert ("HTML" in str(caught.value)) is (body is HTML)
 
