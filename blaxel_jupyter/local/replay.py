@@ -72,9 +72,9 @@ async def load(prompt: str) -> Recording:
     Raises:
         RecordingError: there is no such file, it is too large, or it holds no event.
     """
-    text = prompt.strip("\r\n")
-    if "\n" not in text and not text.lstrip().startswith(("{", "data:", ":", "event:")):
-        text = _file(text.strip())
+    text = _lines(prompt).strip("\n")
+    if "\n" not in text and not text.lstrip().startswith(("{", "data:")):
+        text = _lines(_file(text.strip()))
     recording = Recording()
     whole = _envelope(text)
     if whole is not None:
@@ -86,6 +86,11 @@ async def load(prompt: str) -> Recording:
     if not recording.events:
         raise RecordingError("the recording holds no event")
     return recording
+
+
+def _lines(text: str) -> str:
+    """Return a text with every line end of an event stream as LF."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _file(name: str) -> str:
@@ -130,7 +135,7 @@ async def _values(text: str, recording: Recording) -> AsyncIterator[Any]:
 def _records(text: str) -> Iterator[str]:
     """Yield each NDJSON line, and each stream event's joined data."""
     data: list[str] = []
-    for line in [*text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), ""]:
+    for line in [*text.split("\n"), ""]:
         name, _, value = line.partition(":")
         if not line:
             if data:

@@ -155,7 +155,9 @@ def test_bad_creates(client: httpx.Client, body: dict[str, Any], says: str) -> N
     assert client.get("/tasks").json() == before
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'"x"', b"\xff", b"[" * 100_000, b'{"prompt":' * 9999])
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b'"x"', b"\xff", b"[" * 100_000, b'{"prompt":' * 9999]
+)
 @pytest.mark.parametrize("path", ["/tasks", "continue"])
 def test_hostile_bodies(client: httpx.Client, path: str, body: bytes) -> None:
     """What is no JSON object is a 400, however deep."""
@@ -238,8 +240,18 @@ def test_list_pages(service: LocalService) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["page=0", "page=-1", "page=x", "page=1.5", "page=", "page=99999999999999999999", "page=²"]
-    + ["limit=0", "limit=101", "limit= 5", "status=done", "status=pending", "status="],
+    [
+        *(
+            "page=0",
+            "page=-1",
+            "page=x",
+            "page=1.5",
+            "page=",
+            "page=99999999999999999999",
+            "page=²",
+        ),
+        *("limit=0", "limit=101", "limit= 5", "status=done", "status=pending", "status="),
+    ],
 )
 def test_bad_list_parameters(client: httpx.Client, query: str) -> None:
     """Each is a 400 that names the parameter."""
@@ -321,7 +333,13 @@ def test_second_key_opens_nothing_else(service: LocalService) -> None:
     """Sandboxes, their control plane and the health route refuse it."""
     headers = {"Authorization": f"Bearer {service.facts['other_token']}"}
     headers |= {"X-Blaxel-Authorization": headers["Authorization"]}
-    for path in ("/health", "/sandboxes/local/process", "/v0/sandboxes", "//api/v1/tasks", "/api/v1"):
+    for path in (
+        "/health",
+        "/sandboxes/local/process",
+        "/v0/sandboxes",
+        "//api/v1/tasks",
+        "/api/v1",
+    ):
         assert httpx.get(service.url + path, headers=headers).status_code == 401, path
 
 
@@ -397,7 +415,10 @@ def test_continue(client: httpx.Client) -> None:
     assert shown["messages"][3]["parts"][1]["output"]["stdout"] == "1\n"
     assert details(client, first)["messages"] == shown["messages"]
     assert shown["model"] == "m"
-    assert [text(log(client, each)["events"]) for each in (first, facts["runId"])] == ["One\n", "Two\n"]
+    assert [text(log(client, each)["events"]) for each in (first, facts["runId"])] == [
+        "One\n",
+        "Two\n",
+    ]
 
 
 def test_bad_continues(client: httpx.Client) -> None:
