@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from blaxel_jupyter.process import LogEntry, Process
     from blaxel_jupyter.runs import SandboxRun
     from blaxel_jupyter.table import Table
+    from blaxel_jupyter.task import Task, TaskEvent, TaskStatus
+    from blaxel_jupyter.task_client import TaskClient
+    from blaxel_jupyter.task_runs import TaskRun, TaskRuns
 
 __version__ = "0.1.0"
 
@@ -40,6 +43,12 @@ _HOMES = {
     "LogEntry": "process",
     "Process": "process",
     "Table": "table",
+    "Task": "task",
+    "TaskClient": "task_client",
+    "TaskEvent": "task",
+    "TaskRun": "task_runs",
+    "TaskRuns": "task_runs",
+    "TaskStatus": "task",
     "run": "bridge",
 }
 _ERRORS = (
@@ -70,7 +79,13 @@ __all__ = [
     "SandboxRun",
     "StatusError",
     "Table",
+    "Task",
+    "TaskClient",
     "TaskError",
+    "TaskEvent",
+    "TaskRun",
+    "TaskRuns",
+    "TaskStatus",
     "TransportError",
     "load_ipython_extension",
     "run",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+TASK_ACTIONS = ("use", "list", "status", "cancel")
 ACTIONS = ("use", "list", "create", "delete", "ps", "stop", "kill")
 SANDBOX_COLUMNS = ("name", "status", "image", "memory", "region", "created", "url")
 PROCESS_COLUMNS = ("name", "status", "exit_code", "pid", "command", "started", "ended")
@@ -17,6 +18,7 @@ PROCESS_COLUMNS = ("name", "status", "exit_code", "pid", "command", "started", "
 SANDBOXES: set[str] = {"local"}
 """Names of sandboxes that were listed or used in this kernel."""
 
+_RUNS: list[str] = []
 _PROCESSES: dict[str, list[str]] = {}
 
 
@@ -28,18 +30,28 @@ def remember(sandbox: str, *processes: str) -> None:
     del known[:-200]
 
 
-def register(shell: InteractiveShell, magics: Any) -> None:
+def remember_runs(*run_ids: str) -> None:
+    """Note task runs for completion, newest last, at most 200."""
+    _RUNS.extend(run_id for run_id in run_ids if run_id not in _RUNS)
+    del _RUNS[:-200]
+
+
+def register(shell: InteractiveShell, magics: Any, tasks: Any) -> None:
     """Hook completion into IPython."""
 
     def complete(_: object, event: Any) -> list[str]:
         words = event.line[: len(event.text_until_cursor)].split()
         word = "" if event.text_until_cursor.endswith(" ") else words[-1]
         before = words[1:] if not word else words[1:-1]
-        return [
-            one for one in _candidates(words[0].lstrip("%"), before, magics) if one.startswith(word)
-        ]
+        name = words[0].lstrip("%")
+        if name.startswith("task"):
+            found = _task_candidates(words[0], before, tasks)
+        else:
+            found = _candidates(name, before, magics)
+        return [one for one in found if one.startswith(word)]
 
-    for name in ("%sandbox", "%%sandbox_exec", "%sandbox_logs"):
+    names = ("%sandbox", "%%sandbox_exec", "%sandbox_logs", "%task", "%%task", "%task_logs")
+    for name in names:
         shell.set_hook("complete_command", complete, str_key=name)
 
 
@@ -56,6 +68,30 @@ def _candidates(magic: str, before: list[str], magics: Any) -> list[str]:
         if not before:
             return list(ACTIONS)
         return processes if before[0] in {"stop", "kill"} else sorted(SANDBOXES)
-    function = getattr(magics, magic)
-    options = [option for action in function.parser._actions for option in action.option_strings]
-    return [*options, *(processes if magic == "sandbox_logs" else [])]
+    return [*_options(getattr(magics, magic)), *(processes if magic == "sandbox_logs" else [])]
+
+
+def _task_candidates(magic: str, before: list[str], tasks: Any) -> list[str]:
+    choices = {
+        "--agent": ["claude", "codex", "grok"],
+        "--on-interrupt": ["cancel", "detach"],
+        "--save": ["tail", "all", "none"],
+        "--status": ["queued", "running", "completed", "failed", "cancelled", "interrupted"],
+    }
+    last = before[-1] if before else ""
+    if last in choices:
+        return choices[last]
+    recent = _RUNS[::-1]
+    if magic == "%task":
+        if not before:
+            return list(TASK_ACTIONS)
+        if before[0] == "use":
+            return ["local", "blackbox"]
+        return recent if before[0] in {"status", "cancel"} else _options(tasks.task)
+    if magic == "%%task":
+        return _options(tasks.task)
+    return [*_options(tasks.task_logs), *recent]
+
+
+def _options(function: Any) -> list[str]:
+    return [option for action in function.parser._actions for option in action.option_strings]

@@ -45,13 +45,16 @@ class Awaiter:
         code = str((self._shell.get_parent() or {}).get("content", {}).get("code", ""))
         if not self._shell.autoawait or not lines:
             return lines
-        asked = re.match(r"\s*%%sandbox_exec\b|\s*%sandbox_logs\b", code)
-        call = "get_ipython().run_cell_magic('sandbox_exec', "
-        if asked and lines[0].startswith(call):
-            awaited = "await get_ipython().magics_manager.registry['BlaxelMagics'].awaited("
-            return [awaited + "'sandbox_exec', " + lines[0][len(call) :], *lines[1:]]
-        magic = re.match(r"%sandbox_logs\b(.*)", lines[0])
-        if asked and magic:
-            awaited = "await get_ipython().magics_manager.registry['BlaxelMagics'].awaited("
-            return [f"{awaited}'sandbox_logs', {magic.group(1).strip()!r})\n", *lines[1:]]
+        asked = re.match(r"\s*%%(sandbox_exec|task)\b|\s*%(sandbox_logs|task_logs)\b", code)
+        if asked is None:
+            return lines
+        name = asked[1] or asked[2]
+        magics = "BlaxelMagics" if name.startswith("sandbox") else "TaskMagics"
+        awaited = f"await get_ipython().magics_manager.registry[{magics!r}].awaited({name!r}, "
+        call = f"get_ipython().run_cell_magic({name!r}, "
+        if asked[1] and lines[0].startswith(call):
+            return [awaited + lines[0][len(call) :], *lines[1:]]
+        magic = re.match(rf"%{name}\b(.*)", lines[0])
+        if asked[2] and magic:
+            return [f"{awaited}{magic[1].strip()!r})\n", *lines[1:]]
         return lines

@@ -7,7 +7,6 @@ output. A cell of a kernel is rewritten to await, so that the kernel serves comm
 from __future__ import annotations
 
 import asyncio
-import shlex
 from argparse import Namespace
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -18,17 +17,18 @@ from IPython.core.magic_arguments import argument, magic_arguments
 from IPython.display import display
 from traitlets import Enum, Unicode
 
-from blaxel_jupyter import bridge, complete
-from blaxel_jupyter.cell import Cell, Show, interruptible, print_rows
+from blaxel_jupyter import complete
+from blaxel_jupyter.cell import Show, interruptible
 from blaxel_jupyter.client import SandboxClient, made_up_name
-from blaxel_jupyter.errors import BlaxelError
-from blaxel_jupyter.frontend import Awaiter, has_widgets
-from blaxel_jupyter.panel import static
+from blaxel_jupyter.frontend import Awaiter
+from blaxel_jupyter.options import called, display_mode, parsed, variable_name
 from blaxel_jupyter.process import Stream
 from blaxel_jupyter.runs import SandboxRun
+from blaxel_jupyter.sandbox_cell import SandboxCell, bundle, print_rows
 from blaxel_jupyter.script import command_for, end_start, environment, expand, remove_script
 from blaxel_jupyter.table import Column, Table
 from blaxel_jupyter.target import ControlPlane, control_plane
+from blaxel_jupyter.task_magics import TaskMagics
 from blaxel_jupyter.transport import Http, bare
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class BlaxelMagics(Magics):
         with the sandbox API, ``%sandbox use local`` the embedded local service. Bare ``%sandbox`` says
         what is selected.
         """
-        given = self._options(self.sandbox_magic, line)
+        given = parsed(self.sandbox_magic, line)
         if given is None:
             return None
         actions: dict[str, Callable[[Namespace], Table | None]] = {
@@ -173,18 +173,18 @@ class BlaxelMagics(Magics):
     def close(self) -> None:
         """Close the clients' connections; runs that are still followed open new ones."""
         while self._clients:
-            _called(self._clients.popitem()[1].aclose)
+            called(self._clients.popitem()[1].aclose)
 
     # %%sandbox_exec and %sandbox_logs -------------------------------------------------------------------
 
-    def _exec(self, line: str, body: str) -> Cell | None:
-        given = self._options(self.sandbox_exec, line)
+    def _exec(self, line: str, body: str) -> SandboxCell | None:
+        given = parsed(self.sandbox_exec, line)
         if given is None:
             return None
         if not body.strip():
             raise UsageError("The cell is empty: write the command below %%sandbox_exec.")
         client = self._client(given.sandbox)
-        variable = _variable(given.out)
+        variable = variable_name(given.out)
         if given.expand:
             body = expand(body, given.lang, self.shell.user_ns)
         options: dict[str, Any] = {
@@ -209,7 +209,7 @@ class BlaxelMagics(Magics):
                 await remove_script(client, script)
                 raise
 
-        run, script = _called(start)
+        run, script = called(start)
         self.shell.push({variable: run})
         complete.remember(given.sandbox or self.sandbox, run.name)
 
@@ -224,18 +224,18 @@ class BlaxelMagics(Magics):
             raise_error=not given.no_raise_error,
             variable=variable,
         )
-        cell = Cell(self.shell, run, show, work=work)
+        cell = SandboxCell(self.shell, run, show, work=work)
         if not given.bg:
             return cell
         cell.detach()
         return None
 
-    def _logs(self, line: str) -> Cell | None:
-        given = self._options(self.sandbox_logs, line)
+    def _logs(self, line: str) -> SandboxCell | None:
+        given = parsed(self.sandbox_logs, line)
         if given is None:
             return None
         client = self._client(given.sandbox)
-        variable = _variable(given.out)
+        variable = variable_name(given.out)
         streams: tuple[Stream, ...] = ("stdout", "stderr")
         if given.stream in streams:
             streams = (given.stream,)
@@ -248,26 +248,19 @@ class BlaxelMagics(Magics):
                 await run.finish()
             return run
 
-        run = _called(attach)
+        run = called(attach)
         self.shell.push({variable: run})
         show = Show(display=self._display(given), on_interrupt="detach", raise_error=False)
         if given.follow and not run.final:
-            return Cell(self.shell, run, show)
+            return SandboxCell(self.shell, run, show)
         if show.display == "panel":
-            bundle = {"text/html": static.html(run), "text/plain": static.text(run)}
-            display(bundle, raw=True)
+            display(bundle(run), raw=True)
         elif show.display == "plain":
             print_rows(run, 0, len(run.logs))
         return None
 
     def _display(self, given: Namespace) -> Any:
-        if given.quiet:
-            return "quiet"
-        if given.plain:
-            return "plain"
-        if self.display != "auto":
-            return self.display
-        return "panel" if has_widgets(self.shell) else "plain"
+        return display_mode(given, self.display, self.shell)
 
     # %sandbox -------------------------------------------------------------------------------------------
 
@@ -276,7 +269,7 @@ class BlaxelMagics(Magics):
 
     def _use(self, given: Namespace) -> None:
         client = self._client(given.name)
-        url = _called(client.url)
+        url = called(client.url)
         self.sandbox = given.name
         note = ""
         if client.is_local:
@@ -321,14 +314,14 @@ class BlaxelMagics(Magics):
         self._control(delete, local=local)
         client = self._clients.pop(given.name, None)
         if client is not None:
-            _called(client.aclose)
+            called(client.aclose)
         if self.sandbox == given.name:
             self.sandbox = ""
         print(f"Sandbox {given.name}: deleted.")
 
     def _ps(self, given: Namespace) -> Table:
         client = self._client(None)
-        found = _called(client.processes)
+        found = called(client.processes)
         rows = Table(
             [Column(n, "int64" if n == "exit_code" else "string") for n in complete.PROCESS_COLUMNS]
         )
@@ -342,10 +335,10 @@ class BlaxelMagics(Magics):
     def _signal(self, given: Namespace) -> None:
         client = self._client(None)
         if given.action == "stop":
-            _called(client.stop, given.name)
+            called(client.stop, given.name)
             print(f"Stop sent to {given.name}; if it does not end: %sandbox kill {given.name}")
         else:
-            _called(client.kill, given.name)
+            called(client.kill, given.name)
             print(f"Killed {given.name}.")
 
     def _control(self, ask: Callable[[ControlPlane], Awaitable[Any]], *, local: bool) -> Any:
@@ -356,21 +349,9 @@ class BlaxelMagics(Magics):
             finally:
                 await http.aclose()
 
-        return _called(asked)
+        return called(asked)
 
     # Options --------------------------------------------------------------------------------------------
-
-    def _options(self, magic: Any, line: str) -> Namespace | None:
-        """Read a magic's options; with ``--help`` print them and return None."""
-        if "--help" in line.split():
-            print(magic.__doc__)
-            return None
-        try:
-            words = shlex.split(line)  # as a shell does: IPython's own leaves the quotes in
-        except ValueError as error:
-            raise UsageError(f"The options cannot be read: {error}. Mind the quotes.") from None
-        given: Namespace = magic.parser.parse_args(words)
-        return given
 
     def _client(self, name: str | None) -> SandboxClient:
         name = name or self.sandbox
@@ -385,8 +366,9 @@ class BlaxelMagics(Magics):
 def load(shell: InteractiveShell) -> None:
     """Register the magics, their completion, and the rewriting of waiting cells."""
     magics = BlaxelMagics(shell)
-    shell.register_magics(magics)
-    complete.register(shell, magics)
+    tasks = TaskMagics(shell, magics)
+    shell.register_magics(magics, tasks)
+    complete.register(shell, magics, tasks)
     if hasattr(shell, "kernel"):
         shell.input_transformers_post.append(Awaiter(shell))
 
@@ -396,29 +378,13 @@ def unload(shell: InteractiveShell) -> None:
     shell.input_transformers_post[:] = [
         one for one in shell.input_transformers_post if not isinstance(one, Awaiter)
     ]
-    magics = shell.magics_manager.registry.pop("BlaxelMagics", None)
-    if magics is not None:
-        magics.close()
-    for kind, name in (("line", "sandbox"), ("cell", "sandbox_exec"), ("line", "sandbox_logs")):
-        shell.magics_manager.magics[kind].pop(name, None)
-
-
-def _called(function: Callable[..., Awaitable[Any]], *args: object) -> Any:
-    """Run on the loop thread; a wrong argument is a usage error of the magic."""
-    try:
-        return bridge.call(function, *args)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    except KeyboardInterrupt:
-        raise BlaxelError(
-            "Interrupted before the answer came. `%sandbox ps` tells whether anything still runs."
-        ) from None
-
-
-def _variable(name: str) -> str:
-    if not name.isidentifier():
-        raise UsageError(f"-o takes the name of a variable, not {name!r}.")
-    return name
+    for name in ("BlaxelMagics", "TaskMagics"):
+        magics = shell.magics_manager.registry.pop(name, None)
+        if magics is not None:
+            magics.close()
+            for kind, names in magics.magics.items():
+                for magic in names:
+                    shell.magics_manager.magics[kind].pop(magic, None)
 
 
 def _place(name: str) -> tuple[bool, str]:

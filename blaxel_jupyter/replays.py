@@ -207,6 +207,7 @@ def overlap(batch: Sequence[Event], stream: Sequence[Event]) -> int:
             quicker. More of the batch may still be on its way through the stream.
     """
     said, heard = [key_of(event) for event in batch], [key_of(event) for event in stream]
+    n: int
     for n in [*range(len(heard), len(said) + 1), *range(min(len(heard) - 1, len(said)), 0, -1)]:
         if all(one == other for one, other in zip(said[len(said) - n :], heard, strict=False)):
             return n

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from blaxel_jupyter.errors import ProtocolError
+from blaxel_jupyter.salvage import past_separators, whole_values
 from blaxel_jupyter.wire import SseDecoder
 
 STATUSES = {
@@ -261,8 +262,6 @@ _ENVELOPE = {
 }
 _EVENTS = re.compile(rb'"events"\s*:\s*\[')
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_BETWEEN = re.compile(r"[\s,]*")
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]')
 
 
 def read_events(raws: Sequence[bytes | msgspec.Raw]) -> list[Event]:
@@ -429,36 +428,15 @@ def _salvaged(body: bytes, cut: bool) -> TaskLog:
         for name, key in _ENVELOPE.items():
             setattr(log, name, words_of(head.get(key)))
     text, at = body[start.end() :].decode("utf-8", "replace"), 0
-    while True:
-        at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing, too
-        end = _end_of_value(text, at)
-        if end is None:
-            break
-        log.events.append(read_event(text[at:end].encode("utf-8", "replace")))
-        at = end
+    for begin, at in whole_values(text):  # the end of the last is used below
+        log.events.append(read_event(text[begin:at].encode("utf-8", "replace")))
+    at = past_separators(text, at)
     rest = lenient(b"{" + text[at:].removeprefix("]").lstrip(", \r\n\t").encode())
     if text[at : at + 1] == "]" and isinstance(rest, dict):
         log.whole = True
         for name, key in _ENVELOPE.items():
             setattr(log, name, words_of(rest.get(key)) or getattr(log, name))
     return log
-
-
-def _end_of_value(text: str, at: int) -> int | None:
-    """Return where the JSON value at ``at`` ends; None where it is cut, or there is none."""
-    try:
-        return json.JSONDecoder(strict=False).raw_decode(text, at)[1]
-    except ValueError:
-        return None
-    except (
-        RecursionError
-    ):  # nested so deep that no reader takes it: count brackets, outside strings
-        depth = 0
-        for token in _BRACKETS.finditer(text, at):
-            depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
-            if depth <= 0:
-                return token.end()
-        return None
 
 
 def _shown(data: bytes) -> str:

@@ -20,7 +20,8 @@ LAYERS = {
     "parts": "|",
     "process": "errors wire | msgspec",
     "ledger": "process wire | msgspec",
-    "task": "errors wire | msgspec",
+    "salvage": "|",
+    "task": "errors salvage wire | msgspec",
     "fold": "task | msgspec",
     "arrow": "|",
     "table": "arrow | nanoarrow numpy pandas polars pyarrow",
@@ -44,13 +45,17 @@ LAYERS = {
     "start": "api errors process transport |",
     "callbacks": "process runs |",
     "client": "api callbacks errors follow ledger process runs start transport wire |",
-    "cell": "bridge errors panel panel.static runs | IPython",
+    "cell": "bridge errors panel panel.static runs task_runs | IPython",
+    "sandbox_cell": "cell errors panel.static runs |",
+    "task_cell": "cell errors panel.static panel.task_static panel.task_text task_runs |",
+    "options": "bridge errors frontend | IPython",
     "complete": "|",
     "frontend": "|",
     "script": "client errors | IPython anyio",
-    "magics": "bridge cell client complete errors frontend panel.static process runs script table target"
-    " transport"
-    " | IPython traitlets",
+    "magics": "cell client complete frontend options process runs sandbox_cell script table target"
+    " task_magics transport | IPython traitlets",
+    "task_magics": "cell complete credentials errors options panel.static table task task_cell"
+    " task_client task_runs | IPython traitlets",
     "cli": "__init__ credentials errors local local.server |",
     "panel.__init__": "|",
     "panel.widget": "errors panel.escapes panel.items panel.rows panel.static"
@@ -98,6 +103,7 @@ PURE = (
     "process",
     "ledger",
     "table",
+    "salvage",
     "task",
     "fold",
     "replays",
