@@ -23,6 +23,8 @@ class TaskHabits:
     live_source: Source = "buffer"
     after_end: Source = "reconstructed"
     """What logs and streams of a run that is over are made from."""
+    logs_live: bool = True
+    """False: the batch log of a run that is not over answers 503."""
     logs_text: bool = True
     """False: a reconstructed log has no text deltas, whatever was asked for."""
     details: bool = True

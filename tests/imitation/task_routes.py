@@ -154,6 +154,8 @@ class TaskServer:
         match route:
             case ("GET", "status"):
                 await answer.object(_status(run))
+            case ("GET", "logs") if not (self.habits.logs_live or run.over):
+                await answer.error(503)
             case ("GET", "logs"):
                 await answer.object(_logs(run, query))
             case ("GET", "logs", "stream"):
