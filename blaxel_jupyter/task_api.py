@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import anyio
 
@@ -106,12 +106,12 @@ class TaskApi:
         self, run_id: str, *, patience: float = READ_PATIENCE, report: Report | None = None
     ) -> TaskStatus:
         """Read how a run stands."""
-        answer = await self._read(f"/tasks/{_segment(run_id)}/status", patience, report)
+        answer = await self._read(f"/tasks/{segment(run_id)}/status", patience, report)
         return TaskStatus.parse(answer)
 
     async def details(self, run_id: str, *, patience: float = READ_PATIENCE) -> dict[str, Any]:
         """Read a run's details, with the messages of its thread."""
-        answer = await self._read(f"/tasks/{_segment(run_id)}", patience)
+        answer = await self._read(f"/tasks/{segment(run_id)}", patience)
         if not isinstance(answer, dict):
             raise ProtocolError("The service's answer holds no task. Try again in a moment.")
         return answer
@@ -125,7 +125,7 @@ class TaskApi:
         """
         query = {"includeDeltas": str(deltas).lower()} if not deltas else {}
         query |= {"raw": "true"} if raw else {}
-        path = f"/tasks/{_segment(run_id)}/logs" + (f"?{urlencode(query)}" if query else "")
+        path = f"/tasks/{segment(run_id)}/logs" + (f"?{urlencode(query)}" if query else "")
         body, cut = bytearray(), False
         try:
             async with self.stream(path, silence=60.0) as chunks:
@@ -171,7 +171,7 @@ class TaskApi:
 
     def follow(self, run_id: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Open the run's event stream (tasks protocol 2.7)."""
-        return self.stream(f"/tasks/{_segment(run_id)}/logs/stream")
+        return self.stream(f"/tasks/{segment(run_id)}/logs/stream")
 
     # Writes ---------------------------------------------------------------------------------------------
 
@@ -211,7 +211,8 @@ def _bearer(key: str) -> Auth:
     return HeaderAuth({"Authorization": f"Bearer {key}"})
 
 
-def _segment(run_id: str) -> str:
+def segment(run_id: str) -> str:
+    """Write a run id as one segment of a path."""
     return quote(run_id, safe="")
 
 
@@ -219,7 +220,7 @@ def _clearer(error: TransportError | StatusError, path: str) -> TransportError |
     """Name the run in an answer that says only that something is not there."""
     if not isinstance(error, NotFoundError) or not path.startswith("/tasks/"):
         return error
-    run_id = path.split("/")[2].partition("?")[0]
+    run_id = unquote(path.split("/")[2].partition("?")[0])
     return NotFoundError(
         f"There is no task run {run_id[:80]!r}. %task list shows the runs there are.",
         status_code=404,

@@ -62,6 +62,10 @@ def bundle(run: TaskRun, save: static.Save = "tail") -> dict[str, str]:
 def print_story(run: TaskRun) -> None:
     """Print what a run has told so far, sanitised."""
     print(task_text.Printer(sys.stdout.isatty()).new(run.fold, final=True).rstrip("\n"))
+    if run.error and run.error != run.fold.error:
+        print(f"-- error: {static.plain(run.error)} --")
+    if not run.ended:
+        print(f"-- {static.plain(run.status)}: %task_logs {run.run_id} -f follows it --")
     for warning in run.warnings:
         print(f"-- {static.plain(warning)} --", file=sys.stderr)
 

@@ -27,6 +27,7 @@ from blaxel_jupyter.task import TaskStatus
 from blaxel_jupyter.task_cell import TaskCell, bundle, print_story
 from blaxel_jupyter.task_client import TaskClient
 from blaxel_jupyter.task_runs import TaskRun, TaskRuns
+from blaxel_jupyter.task_tables import SUMMARY
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -45,6 +46,17 @@ LIST: tuple[Column, ...] = (
     Column("model", "string"),
     Column("chat_id", "string"),
 )
+
+OVERVIEW = tuple(
+    column
+    for column in SUMMARY
+    if column.name
+    in {
+        *("run_id", "status", "started_at", "duration_ms", "event_count", "n_tool_calls"),
+        *("n_tool_errors", "text_chars", "error"),
+    }
+)
+"""The columns of the summary that are shown of several runs."""
 
 
 class Sandboxes(Protocol):
@@ -209,7 +221,8 @@ class TaskMagics(Magics):
         """Read several runs at once; what is shown is one row a run."""
         runs = TaskRuns(_checked(client.run, run_id) for run_id in given.run_id)
         self.shell.push({variable: runs})
-        tell = _Progress(quiet=given.quiet)
+        mode = self._display(given)
+        tell = _Progress() if mode == "panel" else None
 
         async def read() -> BlaxelError | None:
             error = await client.read_many(
@@ -222,7 +235,11 @@ class TaskMagics(Magics):
 
         error = called(read)
         complete.remember_runs(*given.run_id)
-        tell.done(runs.summary)
+        if tell is not None:
+            tell.done(runs)
+        elif mode == "plain":
+            for run in runs:
+                print(_line_of(run))
         if error is not None:
             raise error
 
@@ -317,22 +334,26 @@ _LISTED = ("run_id", "status", "model", "chat_id")
 class _Progress:
     """Tell how many of several logs are read: one line that is replaced, ten times a second at most."""
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._handle: Any = (
-            None if quiet else display({"text/plain": ""}, raw=True, display_id=True)
-        )
+    def __init__(self) -> None:
+        self._handle: Any = display({"text/plain": ""}, raw=True, display_id=True)
         self._last = 0.0
 
     def __call__(self, done: int, of: int) -> None:
-        if self._handle is not None and time.monotonic() - self._last >= 0.1:
+        if time.monotonic() - self._last >= 0.1:
             self._last = time.monotonic()
             self._handle.update({"text/plain": f"{done} of {of} logs read"}, raw=True)
 
-    def done(self, summary: Table) -> None:
+    def done(self, runs: TaskRuns) -> None:
         """Replace the line by what was read."""
-        if self._handle is not None:
-            self._handle.update(summary)
+        rows, summary = Table(OVERVIEW, position=None), runs.summary
+        rows.extend(len(summary), **{one.name: list(summary.column(one.name)) for one in OVERVIEW})
+        text = "\n".join(map(_line_of, runs))
+        self._handle.update({"text/html": rows._repr_html_(), "text/plain": text}, raw=True)
+
+
+def _line_of(run: TaskRun) -> str:
+    text = f"{run!r}".strip("<>") + (f": {run.error}" if run.error else "")
+    return static.plain(text.replace("\n", " "))
 
 
 def _reading(client: TaskClient, run: TaskRun, given: Namespace) -> Callable[[], Any]:

@@ -55,7 +55,7 @@ LAYERS = {
     "magics": "cell client complete frontend options process runs sandbox_cell script table target"
     " task_magics transport | IPython traitlets",
     "task_magics": "cell complete credentials errors options panel.static table task task_cell"
-    " task_client task_runs | IPython traitlets",
+    " task_client task_runs task_tables | IPython traitlets",
     "cli": "__init__ credentials errors local local.server |",
     "panel.__init__": "|",
     "panel.widget": "errors panel.escapes panel.items panel.rows panel.static"
