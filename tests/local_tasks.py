@@ -11,6 +11,9 @@ import httpx
 from tests.local_service import LocalService, until
 
 Event = dict[str, Any]
+ENDLESS = """{"recvMs":0,"event":{"type":"text-delta","id":"m","delta":"x"}}
+{"recvMs":99999999,"event":{"type":"finish","status":"completed"}}"""
+"""A recording that takes a day to replay."""
 FINAL = ("completed", "failed", "cancelled", "interrupted")
 
 
@@ -59,6 +62,23 @@ def stream(client: httpx.Client, path: str, **query: str) -> Iterator[Event]:
             assert not line or line.startswith(("data: ", ":")), line
             if line.startswith("data: "):
                 yield json.loads(line[6:])
+
+
+def live(
+    client: httpx.Client, prompt: str, path: str = "", **members: Any
+) -> tuple[str, list[Event]]:
+    """Run a prompt under a stream that is open before it begins; return its id and its events.
+
+    It waits in the queue until then, behind eight others.
+    """
+    others = [create(client, ENDLESS, agent="replay") for _ in range(8)]
+    run_id = create(client, prompt, **members)
+    path = path or f"/tasks/{run_id}/logs/stream"
+    with client.stream("GET", path, params={"runId": run_id}) as answer:
+        for other in others:
+            client.patch(f"/tasks/{other}", json={"action": "cancel"})
+        events = [json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: ")]
+    return run_id, events
 
 
 def text(events: list[Event]) -> str:

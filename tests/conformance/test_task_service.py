@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.local_service import LocalService, until
-from tests.local_tasks import create, details, ended, log, stream, tasks, text
+from tests.local_tasks import create, details, ended, live, log, stream, tasks, text
 
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -177,10 +177,8 @@ def test_body_size_is_bounded(client: httpx.Client) -> None:
 @pytest.mark.parametrize("agent", ["claude", "codex", "grok", "local"])
 def test_all_runtimes_are_the_local_agent(client: httpx.Client, agent: str) -> None:
     """Whichever is asked for, ``session-init`` says which one runs."""
-    run_id = create(client, "x", agent=agent)
-    events = list(stream(client, f"/tasks/{run_id}/logs/stream"))
-    init = next((event for event in events if event["type"] == "session-init"), None)
-    assert init is None or init["agent"] == "local"  # none: the run ended before the stream began
+    run_id, events = live(client, "x", agent=agent)
+    assert (events[1]["type"], events[1]["agent"]) == ("session-init", "local")
     assert ended(client, run_id)["status"] == "completed"
 
 
@@ -363,12 +361,11 @@ def test_agent_status(client: httpx.Client) -> None:
 
 def test_agent_stream(client: httpx.Client) -> None:
     """``resume`` first, then the run from its first event to its last, live or ended."""
-    run_id = create(client, "Hello\n$ sleep 0.5; echo hi")
-    live = list(stream(client, "/agent/stream", runId=run_id))
-    assert live[0] == {"type": "resume", "runId": run_id}
-    assert (live[1]["type"], live[-1]["type"]) == ("start", "finish")
+    run_id, events = live(client, "Hello\n$ echo hi", "/agent/stream")
+    assert events[0] == {"type": "resume", "runId": run_id}
+    assert (events[1]["type"], events[-1]["type"]) == ("start", "finish")
     after = list(stream(client, "/agent/stream", runId=run_id))
-    assert after == [live[0], *log(client, run_id)["events"]]
+    assert after == [events[0], *log(client, run_id)["events"]]
 
 
 def test_rename(client: httpx.Client) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.blackbox_examples import FOLDER, content, document
 from tests.local_service import LocalService
-from tests.local_tasks import calls, create, ended, log, stream, tasks, text
+from tests.local_tasks import calls, create, ended, live, log, stream, tasks, text
 
 ENDS = {
     "01-success.ndjson": "completed",
@@ -64,8 +64,7 @@ def recorded(name: str) -> list[dict[str, Any]]:
 
 def replay(client: httpx.Client, prompt: str, speed: str = "4") -> tuple[str, list[dict[str, Any]]]:
     """Replay a recording; return the new run's id and its live events."""
-    run_id = create(client, prompt, agent="replay", model=f"replay/{speed}")
-    return run_id, list(stream(client, f"/tasks/{run_id}/logs/stream"))
+    return live(client, prompt, agent="replay", model=f"replay/{speed}")
 
 
 @pytest.mark.parametrize("name", sorted(ENDS))
@@ -110,7 +109,7 @@ def test_forms_of_a_recording_in_the_prompt(client: httpx.Client, end: str) -> N
         ["", DELTA, "", FINISH],
     ):
         run_id, events = replay(client, end.join(lines), "0")
-        assert text(events or log(client, run_id)["events"]) == "x"
+        assert text(events) == "x"
         assert ended(client, run_id)["status"] == "completed"
 
 
