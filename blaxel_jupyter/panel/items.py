@@ -55,14 +55,18 @@ class Items:
 
     def __init__(self, run: TaskLike) -> None:
         self._run = run
-        self._fold = run.fold
-        self.epoch = 0
+        self._reading = run.fold, 0  # swapped at once: pages are asked for on another thread
         self._told: dict[int, tuple[int, int]] = {}  # of text blocks: pieces and characters sent
         self._last: tuple[int, dict[str, Any]] | None = None
 
+    @property
+    def epoch(self) -> int:
+        """How often the events were read anew: positions hold within one epoch."""
+        return self._reading[1]
+
     def total(self) -> int:
         """Return how many changes there were."""
-        return len(self._fold.touched)
+        return len(self._reading[0].touched)
 
     def facts(self) -> dict[str, Any]:
         """Return the header, each value one that travels as JSON."""
@@ -75,11 +79,12 @@ class Items:
 
     def renew(self) -> bool:
         """Take over another fold if the run has one; tell whether all is to be sent again."""
-        if self._run.fold is self._fold:
+        before, epoch = self._reading
+        now = self._run.fold
+        if now is before:
             return False
-        self._fold = self._run.fold
         self._told, self._last = {}, None
-        self.epoch += 1
+        self._reading = now, epoch + 1
         return True
 
     def news(self, sent: int) -> Batch | None:
@@ -87,29 +92,29 @@ class Items:
 
         The item changed last is looked at once more: its event may have been half taken in.
         """
-        total = self.total()
-        if total > sent:
-            batch, entries = self._packed(sent, total, live=True)
-            last = self._fold.touched[sent + batch[0]["n"] - 1]
-            self._last = last, _settled(entries[last])
+        fold, _ = self._reading
+        if len(fold.touched) > sent:
+            batch, entries = self._packed(sent, len(fold.touched) - sent, live=True)
+            i = fold.touched[sent + batch[0]["n"] - 1]
+            self._last = i, _settled(entries[i])
             return batch
         if self._last is None:
             return None
-        last, before = self._last
-        entry = self._entry(last, live=True)
-        self._last = None
+        (i, before), self._last = self._last, None
+        entry = self._entry(fold, i, live=True)
         if _settled(entry) == before and not entry.get("text"):
             return None
-        return self._message(sent, 0, total, [entry])
+        return self._message(sent, 0, sent, [entry])
 
     def page(self, first: int, n: int) -> Batch:
         """Pack what changed from position ``first`` on, as far as one message takes, texts whole."""
-        return self._packed(first, first + n, live=False)[0]
+        return self._packed(first, n, live=False)[0]
 
-    def _packed(self, first: int, last: int, *, live: bool) -> tuple[Batch, dict[int, Any]]:
-        version, size = self.total(), 0
+    def _packed(self, first: int, n: int, *, live: bool) -> tuple[Batch, dict[int, Any]]:
+        fold, _ = self._reading
+        version, size = len(fold.touched), 0
         entries: dict[int, dict[str, Any]] = {}
-        touched = self._fold.touched[first:last]
+        touched = fold.touched[first : first + n]
         n = len(touched)
         for position, i in enumerate(touched):
             if i in entries:
@@ -117,21 +122,22 @@ class Items:
             if size >= BATCH_CHARACTERS or len(entries) == BATCH_ITEMS:
                 n = position
                 break
-            entries[i] = self._entry(i, live=live)
+            entries[i] = self._entry(fold, i, live=live)
             size += _size(entries[i])
         return self._message(first, n, version, list(entries.values())), entries
 
     def _message(self, first: int, n: int, version: int, entries: list[dict[str, Any]]) -> Batch:
         packed = json.dumps(entries, ensure_ascii=False, separators=(",", ":"))
-        return {"from": first, "n": n, "v": version}, [packed.encode("utf-8", "replace")]
+        content = {"from": first, "n": n, "v": version, "epoch": self.epoch}
+        return content, [packed.encode("utf-8", "replace")]
 
-    def _entry(self, i: int, *, live: bool) -> dict[str, Any]:
-        item: Item = self._fold.items[i]
+    def _entry(self, fold: Fold, i: int, *, live: bool) -> dict[str, Any]:
+        item: Item = fold.items[i]
         if isinstance(item, TextBlock):
             return self._text(i, item, live=live)
         if isinstance(item, ToolCall):
             return _tool(i, item)
-        head = other_head(item, self._fold)
+        head = other_head(item, fold)
         return {
             "i": i,
             "kind": head.group,

@@ -150,7 +150,7 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
 
     def _reply(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
         place = {"sent": self._sent, "epoch": self._source.epoch, "now": time.time()}
-        self.send({**content, **place}, buffers)
+        self.send({**place, **content}, buffers)
 
     def _repr_mimebundle_(self, **_options: object) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the widget, and one line for a front end that has none."""

@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
-import { duration, facts, Rate, size, statusText } from "./header";
-import type { Header } from "./session";
+import { duration, facts, type Header, Rate, size, statusText } from "./header";
 
 const HEADER = {
   status: "running",

@@ -3,7 +3,25 @@
 
 import { visibleText } from "./ansi";
 import { button, element, setText } from "./dom";
-import type { Header, Session, Verb } from "./session";
+import type { Facts, Session, Verb } from "./session";
+import type { LineStore } from "./store";
+
+export interface Header extends Facts {
+  sandbox: string;
+  process: string;
+  command: string;
+  exit_code: number | null;
+  started: number | null;
+  ended: number | null;
+  lines: number;
+  bytes: number;
+  integrity: string;
+  local: boolean;
+  /** Lines that have not ended yet, as they stand: [stream, text]. */
+  partial?: [string, string][];
+}
+
+export type LogSession = Session<LineStore, Header>;
 
 const INTEGRITY: Record<string, string> = {
   following: "",
@@ -33,7 +51,7 @@ export class HeaderView {
   #verb: Verb = "stop";
   #announced = "";
 
-  constructor(private readonly session: Session) {
+  constructor(private readonly session: LogSession) {
     this.#act = button("Stop the process", { text: "Stop" }, () => session.command(this.#verb));
     this.#act.classList.add("bxl-act");
     this.#live.setAttribute("role", "status");
@@ -75,7 +93,7 @@ export class HeaderView {
     const running = header.status === "running" && !header.final;
     this.#act.hidden = !running;
     if (!running) return;
-    this.#verb = this.session.stopSent ? "kill" : "stop";
+    this.#verb = this.session.asked ? "kill" : "stop";
     const label = this.#verb === "stop" ? "Stop the process" : "Kill the process at once";
     setText(this.#act, this.#verb === "stop" ? "Stop" : "Kill");
     this.#act.classList.toggle("bxl-kill", this.#verb === "kill");

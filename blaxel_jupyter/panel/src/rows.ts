@@ -81,7 +81,7 @@ function rowTitle(store: LineStore, row: number): string {
 }
 
 /** Append spans, split where a search mark begins or ends. */
-function appendMarked(parent: HTMLElement, pieces: Span[], marks: number[]): void {
+export function appendMarked(parent: HTMLElement, pieces: Span[], marks: number[]): void {
   let at = 0;
   for (const { text, style } of pieces) {
     const end = at + text.length;

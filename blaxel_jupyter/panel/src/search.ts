@@ -1,10 +1,10 @@
 // Search the store block by block in a worker, so that the page never waits: matches are counted as they
 // come, new rows are searched as they arrive, and an expression that takes too long is given up.
 
-import type { Query, Reply, Request } from "./matching";
+import { Asker } from "./asker";
+import type { Query } from "./matching";
 import type { LineStore } from "./store";
 
-const LIMIT_MS = 2000; // for one block of at most 2 MiB, which takes about 30 ms
 const HIGHLIGHT_CACHE = 500;
 
 export class Search {
@@ -17,14 +17,14 @@ export class Search {
   #rows = new Uint32Array(1024);
   #highlights = new Map<number, number[]>();
   #asked = new Set<number>();
-  #worker: Worker | null = null;
-  #busy = false;
-  #timer = 0;
+  readonly #asker = new Asker((message) => {
+    if (message) this.error = message;
+    this.changed();
+  });
 
   constructor(
     private readonly store: LineStore,
     private readonly changed: () => void,
-    private readonly start: () => Worker,
   ) {}
 
   /** Begin a new search; an empty text ends it. */
@@ -41,11 +41,11 @@ export class Search {
 
   /** Go on with the rows that have arrived since. */
   update(): void {
-    if (!this.query || this.error || this.#busy || this.scanned >= this.store.length) return;
+    if (!this.query || this.error || this.#asker.busy || this.scanned >= this.store.length) return;
     const from = this.scanned;
     const { n, text } = this.store.block(from);
     // A copy: posting a view would clone the whole message it points into.
-    this.#ask({ kind: "scan", query: this.query, text: text.slice(), n }, (reply) => {
+    this.#asker.ask({ kind: "scan", query: this.query, text: text.slice(), n }, (reply) => {
       if (reply.kind === "scan") this.#add(from, reply.rows);
       this.scanned = from + n;
       this.update();
@@ -81,13 +81,13 @@ export class Search {
 
   /** Ask for the ranges of rows that are on screen and match. */
   highlight(rows: number[], textOf: (row: number) => string): void {
-    if (!this.query || this.error || this.#busy) return;
+    if (!this.query || this.error || this.#asker.busy) return;
     const wanted = rows.filter((row) => !this.#highlights.has(row) && !this.#asked.has(row));
     if (wanted.length === 0) return;
     if (this.#highlights.size > HIGHLIGHT_CACHE) this.#highlights.clear();
     for (const row of wanted) this.#asked.add(row);
     const lines = wanted.map(textOf);
-    this.#ask({ kind: "highlight", query: this.query, lines }, (reply) => {
+    this.#asker.ask({ kind: "highlight", query: this.query, lines }, (reply) => {
       this.#asked.clear();
       if (reply.kind !== "highlight") return;
       wanted.forEach((row, i) => {
@@ -98,34 +98,8 @@ export class Search {
   }
 
   stop(): void {
-    clearTimeout(this.#timer);
-    this.#worker?.terminate();
-    this.#worker = null;
-    this.#busy = false;
+    this.#asker.stop();
     this.#asked.clear();
-  }
-
-  #ask(request: Request, done: (reply: Reply) => void): void {
-    this.#busy = true;
-    this.#worker ??= this.start();
-    this.#timer = window.setTimeout(() => {
-      this.#fail("search given up: the expression takes too long");
-    }, LIMIT_MS);
-    this.#worker.onerror = () => this.#fail("search is not available here");
-    this.#worker.onmessage = (event: MessageEvent<Reply>) => {
-      clearTimeout(this.#timer);
-      this.#busy = false;
-      if (event.data.kind === "error") this.error = event.data.message;
-      else done(event.data);
-      this.changed();
-    };
-    this.#worker.postMessage(request);
-  }
-
-  #fail(message: string): void {
-    this.stop();
-    this.error = message;
-    this.changed();
   }
 
   #add(from: number, rows: Uint32Array): void {

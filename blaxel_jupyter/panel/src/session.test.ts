@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { type Header, type Model, Session } from "./session";
+import type { Header, LogSession } from "./header";
+import { type Model, Session } from "./session";
+import { LineStore } from "./store";
 
 type Listener = (content: unknown, buffers: DataView[]) => void;
 interface Sent {
@@ -15,6 +17,10 @@ class Kernel implements Model {
   lines: string[] = [];
   flushed = 0;
   #listener: Listener = () => {};
+
+  get(): string {
+    return "log";
+  }
 
   send(content: unknown): void {
     this.sent.push(content as Sent);
@@ -53,14 +59,14 @@ class Kernel implements Model {
 
 const HEADER = { status: "running", final: false } as Header;
 let kernel: Kernel;
-let session: Session;
+let session: LogSession;
 
 beforeEach(() => {
   vi.useFakeTimers();
   vi.stubGlobal("window", globalThis);
   kernel = new Kernel();
   kernel.lines = Array.from({ length: 10 }, (_, i) => `line ${i}`);
-  session = new Session(kernel);
+  session = new Session(kernel, new LineStore());
 });
 
 afterEach(() => {
@@ -138,11 +144,11 @@ test("a kernel that says nothing is named, and forgiven when it does", () => {
 
 test("after stop was sent the next command is kill; an error takes it back", () => {
   session.command("stop");
-  expect(session.stopSent).toBe(true);
+  expect(session.asked).toBe("stop");
   const sent = kernel.sent.at(-1) as Sent;
   expect(sent).toMatchObject({ kind: "command", verb: "stop" });
   kernel.say({ kind: "command", id: sent.id, error: "no such process" });
-  expect(session.stopSent).toBe(false);
+  expect(session.asked).toBe(null);
   expect(session.trouble).toBe("no such process");
 });
 

@@ -1,47 +1,45 @@
-// One model's conversation with the kernel: rows in, lost rows asked for again, fixed commands out.
-// It owns the store and the header that all views share; it never touches the DOM.
-
-import { type Batch, LineStore } from "./store";
+// One model's conversation with the kernel: what is new comes in, what was lost is asked for again, fixed
+// commands go out. It owns the store and the header that all views share; it never touches the DOM.
 
 /** What anywidget gives us of the model. */
 export interface Model {
+  get(name: "_view"): string;
   send(content: unknown): void;
   on(name: "msg:custom", callback: (content: unknown, buffers: DataView[]) => void): void;
   off(name: "msg:custom", callback: (content: unknown, buffers: DataView[]) => void): void;
 }
 
-export interface Header {
-  sandbox: string;
-  process: string;
-  command: string;
+/** What every header has. */
+export interface Facts {
   status: string;
-  exit_code: number | null;
-  started: number | null;
-  ended: number | null;
-  lines: number;
-  bytes: number;
-  integrity: string;
-  local: boolean;
   final: boolean;
   message: string | null;
-  /** Lines that have not ended yet, as they stand: [stream, text]. */
-  partial?: [string, string][];
 }
 
-export type Verb = "stop" | "kill";
+export type Verb = "stop" | "kill" | "cancel";
 
-interface Incoming {
+export interface Incoming {
   kind: "append" | "page" | "status" | "command";
   id?: number;
   from: number;
   n: number;
-  missing: [number, number][];
-  /** Rows the kernel has sent so far: fewer here means that a batch was lost. */
+  /** Positions the kernel has sent so far: fewer here means that a batch was lost. */
   sent: number;
+  /** Positions hold within one epoch: in another the story was read anew. */
+  epoch: number;
   /** The kernel's clock, epoch seconds. */
   now: number;
-  status?: Header;
+  status?: Facts;
   error?: string;
+}
+
+/** What a panel shows, filled from batches that follow one another. */
+export interface Store {
+  /** Positions taken so far. */
+  length: number;
+  /** Take a batch; false, and nothing is kept, when what is before it is missing or it is damaged. */
+  take(message: Incoming, buffers: DataView[]): boolean;
+  clear(): void;
 }
 
 const RETRY_MS = 3000; // a page of 2 MiB takes about 60 ms
@@ -50,19 +48,20 @@ const SILENT_MS = 16_000; // and say so when nobody answers for this long
 const COMMAND_MS = 5000;
 const MAX_EARLY = 64; // batches kept that came after a lost one; the rest is asked for again
 
-export class Session {
-  readonly store = new LineStore();
-  header: Header | null = null;
+export class Session<S extends Store, H extends Facts> {
+  header: H | null = null;
   /** Browser clock minus kernel clock, milliseconds. */
   skew = 0;
-  stopSent = false;
+  /** The last command that was sent and not refused. */
+  asked: Verb | null = null;
   /** What went wrong last between the page and the kernel; empty while all is well. */
   trouble = "";
   /** Batches that were lost on the way and fetched again. */
   repaired = 0;
   #sent = 0;
   #heard = Date.now();
-  #early: Batch[] = [];
+  #epoch = 0;
+  #early: [Incoming, DataView[]][] = [];
   #page = { id: 0, at: 0 };
   #commands = new Map<number, number>();
   #ids = 0;
@@ -70,7 +69,10 @@ export class Session {
   readonly #views = new Set<() => void>();
   readonly #timer: number;
 
-  constructor(private readonly model: Model) {
+  constructor(
+    private readonly model: Model,
+    readonly store: S,
+  ) {
     model.on("msg:custom", this.#receive);
     this.#timer = window.setInterval(() => this.#watch(), 1000);
     this.#hello();
@@ -96,7 +98,7 @@ export class Session {
       this.#changed();
     }, COMMAND_MS);
     this.#commands.set(id, giveUp);
-    if (verb === "stop") this.stopSent = true;
+    this.asked = verb;
     this.model.send({ kind: "command", id, verb });
     this.#changed();
   }
@@ -115,37 +117,47 @@ export class Session {
       this.#silent = false;
       this.trouble = "";
     }
+    if ((message.epoch ?? 0) !== this.#epoch) this.#startAgain(message.epoch);
     if (message.kind === "command") this.#answered(message);
     if (message.kind === "page" && message.id === this.#page.id) this.#page.at = 0;
-    if ((message.kind === "page" || message.kind === "append") && buffers.length === 3) {
-      this.#take(batchOf(message, buffers));
-    }
-    if (message.sent > this.#sent) this.#sent = message.sent;
+    if (buffers.length > 0) this.#take(message, buffers);
+    const refused = message.kind === "page" && message.error !== undefined;
+    if (message.sent > this.#sent || refused) this.#sent = message.sent;
     if (message.status) {
-      this.header = message.status;
+      this.header = message.status as H;
       this.skew = Date.now() - message.now * 1000;
     }
     this.#repair();
     this.#changed();
   };
 
-  #take(batch: Batch): void {
-    if (!this.store.append(batch)) {
-      if (batch.from > this.store.length && this.#early.length < MAX_EARLY) this.#early.push(batch);
+  #take(message: Incoming, buffers: DataView[]): void {
+    const { store } = this;
+    if (!store.take(message, buffers)) {
+      const early = message.from > store.length && this.#early.length < MAX_EARLY;
+      if (early) this.#early.push([message, buffers]);
       return;
     }
     while (this.#early.length > 0) {
-      const next = this.#early.findIndex((early) => early.from <= this.store.length);
+      const next = this.#early.findIndex(([{ from }]) => from <= store.length);
       if (next === -1) return;
-      this.store.append(this.#early.splice(next, 1)[0]);
+      store.take(...this.#early.splice(next, 1)[0]);
     }
   }
 
-  /** Ask for the first rows that are missing, one request at a time. */
+  #startAgain(epoch: number): void {
+    this.#epoch = epoch;
+    this.#sent = 0;
+    this.#early = [];
+    this.#page.at = 0;
+    this.store.clear();
+  }
+
+  /** Ask for the first positions that are missing, one request at a time. */
   #repair(): void {
     const have = this.store.length;
     if (have >= this.#sent || this.#page.at !== 0) return;
-    const until = Math.min(this.#sent, ...this.#early.map((batch) => batch.from));
+    const until = Math.min(this.#sent, ...this.#early.map(([{ from }]) => from));
     this.repaired += 1;
     this.#page = { id: ++this.#ids, at: Date.now() };
     this.model.send({ kind: "page", id: this.#page.id, from: have, n: until - have });
@@ -176,21 +188,10 @@ export class Session {
     if (timer !== undefined) clearTimeout(timer);
     this.#commands.delete(message.id ?? 0);
     this.trouble = message.error ?? "";
-    if (message.error) this.stopSent = false;
+    if (message.error) this.asked = null;
   }
 
   #changed(): void {
     for (const view of this.#views) view();
   }
-}
-
-function batchOf(message: Incoming, [text, flags, received]: DataView[]): Batch {
-  return {
-    from: message.from,
-    n: message.n,
-    text: new Uint8Array(text.buffer, text.byteOffset, text.byteLength),
-    flags: new Uint8Array(flags.buffer, flags.byteOffset, flags.byteLength),
-    received,
-    missing: message.missing,
-  };
 }

@@ -1,5 +1,7 @@
 // Keep the rows of one model as bytes: text chunks with an index of line starts, decoded when shown.
-// A million lines cost their bytes and no JavaScript strings. It knows nothing of messages or the DOM.
+// A million lines cost their bytes and no JavaScript strings. It knows nothing of the DOM.
+
+import type { Incoming, Store } from "./session";
 
 /** Rows as they travel: `text` holds `n` lines joined by `\n`, the other buffers one value a row. */
 export interface Batch {
@@ -36,12 +38,28 @@ const MERGE_BYTES = 262_144; // small live batches are joined up to this size: f
 const CR = 13;
 const LF = 10;
 
-export class LineStore {
+export class LineStore implements Store {
   length = 0;
   bytes = 0;
   readonly #chunks: Chunk[] = [];
   readonly #missing = new Map<number, number>();
   readonly #decoder = new TextDecoder();
+
+  take(message: Incoming, [text, flags, received]: DataView[]): boolean {
+    if (received === undefined) return false;
+    return this.append({
+      ...(message as Incoming & Pick<Batch, "missing">),
+      text: bytesOf(text, text.byteLength),
+      flags: bytesOf(flags, flags.byteLength),
+      received,
+    });
+  }
+
+  clear(): void {
+    this.length = this.bytes = 0;
+    this.#chunks.length = 0;
+    this.#missing.clear();
+  }
 
   /**
    * Append what is new in a batch; rows the store has already are skipped.

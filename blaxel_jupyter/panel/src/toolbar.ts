@@ -1,13 +1,25 @@
-// Search box, wrap, copy and download: what a reader does with the lines.
-// It drives the search and calls back for the rest; the list is the panel's.
+// Search box, wrap, copy and download: what a reader does with what is shown.
+// It drives the search and calls back for the rest; the list is the view's.
 
 import { button, element, setText } from "./dom";
 import { icon } from "./icons";
-import type { Search } from "./search";
+import type { Query } from "./matching";
+
+/** What the toolbar needs of a search. */
+export interface Searching {
+  query: Query | null;
+  error: string;
+  count: number;
+  set(query: Query): void;
+}
 
 export interface Actions {
+  /** What is shown, for the buttons' names: "lines". */
+  things: string;
+  /** Where is searched: "the log". */
+  place: string;
   go(direction: 1 | -1): void;
-  wrap(on: boolean): void;
+  wrap?(on: boolean): void;
   copy(): void;
   download(): void;
   leave(): void;
@@ -15,6 +27,8 @@ export interface Actions {
 
 export class Toolbar {
   readonly root = element("div", "bxl-toolbar");
+  /** Room for what one kind of view has in addition. */
+  readonly middle = element("span", "bxl-gap");
   readonly #input = element("input", "bxl-input");
   readonly #count = element("span", "bxl-count");
   readonly #regex: HTMLButtonElement;
@@ -22,13 +36,13 @@ export class Toolbar {
   #typing = 0;
 
   constructor(
-    private readonly search: Search,
+    private readonly search: Searching,
     actions: Actions,
   ) {
     this.#input.type = "search";
     this.#input.placeholder = "Search";
     this.#input.spellcheck = false;
-    this.#input.setAttribute("aria-label", "Search the log");
+    this.#input.setAttribute("aria-label", `Search ${actions.place}`);
     this.#input.addEventListener("input", () => {
       clearTimeout(this.#typing);
       this.#typing = window.setTimeout(() => this.#submit(), 120);
@@ -45,7 +59,6 @@ export class Toolbar {
     this.#count.setAttribute("role", "status");
     this.#regex = this.#toggle("Regular expression", ".*", () => this.#submit());
     this.#case = this.#toggle("Match case", "Aa", () => this.#submit());
-    const wrap = this.#toggle("Wrap long lines", "wrap", (on) => actions.wrap(on));
     const field = element("label", "bxl-field", icon("search"), this.#input, this.#count);
     this.root.append(
       field,
@@ -53,10 +66,13 @@ export class Toolbar {
       this.#case,
       button("Previous match", "up", () => actions.go(-1)),
       button("Next match", "down", () => actions.go(1)),
-      element("span", "bxl-gap"),
-      wrap,
-      button("Copy the selection, or all lines", "copy", actions.copy),
-      button("Download all lines as text", "download", actions.download),
+      this.middle,
+    );
+    const { wrap, things } = actions;
+    if (wrap) this.root.append(this.#toggle("Wrap long lines", "wrap", wrap));
+    this.root.append(
+      button(`Copy the selection, or all ${things}`, "copy", actions.copy),
+      button(`Download all ${things} as text`, "download", actions.download),
     );
   }
 
@@ -69,15 +85,14 @@ export class Toolbar {
     this.#input.select();
   }
 
-  /** Show how the search stands; `current` is the row last gone to. */
-  update(current: number | null): void {
+  /** Show how the search stands; `position` is that of the match last gone to, from 0. */
+  update(position: number | null): void {
     const { query, error, count } = this.search;
     let text = "";
     if (query && error) text = error;
     else if (query && count === 0) text = "no match";
     else if (query) {
-      const at =
-        current === null ? "" : `${(this.search.position(current) + 1).toLocaleString("en")}/`;
+      const at = position === null ? "" : `${(position + 1).toLocaleString("en")}/`;
       text = at + count.toLocaleString("en");
     }
     setText(this.#count, text);
