@@ -267,10 +267,10 @@ def test_running_task_keeps_the_service(tmp_path: Path) -> None:
     try:
         with tasks(service) as client:
             row = {"type": "text-delta", "id": "m", "delta": "x"}
-            create(client, captured((0, [row]), (1500, [row])), agent="replay")
+            create(client, captured((0, [row]), (2500, [row])), agent="replay")
         assert service.process is not None
         with pytest.raises(subprocess.TimeoutExpired):
-            service.process.wait(1.2)
+            service.process.wait(2.2)
         assert service.process.wait(10) == 0
     finally:
         service.end()
@@ -285,15 +285,14 @@ EVENTS = st.lists(
         st.builds(lambda n: call(f"c{n}", "out")[2], st.integers(0, 2)),
         st.just({"type": "session-init"}),
     ),
-    max_size=60,
+    min_size=3,
+    max_size=40,
 )
 
 
-@settings(deadline=None)
-@given(EVENTS, st.integers(1, 12), st.lists(st.booleans(), min_size=60, max_size=60))
-def test_reader_of_a_small_buffer(
-    events: list[dict[str, Any]], most: int, turns: list[bool]
-) -> None:
+@settings(deadline=None, max_examples=300)
+@given(EVENTS, st.integers(1, 12), st.sets(st.integers(0, 30), max_size=3))
+def test_reader_of_a_small_buffer(events: list[dict[str, Any]], most: int, turns: set[int]) -> None:
     """However little is kept and whenever one reads: text once and in order, all calls as they are."""
     live = LiveRun(Run("r", "owner", "c", "m", 0), max_events=most)
     place, shown, said = Place(), [], []
@@ -302,7 +301,7 @@ def test_reader_of_a_small_buffer(
             event = event | {"delta": f"{event['delta']}{number} "}
         said.append(event)
         live.emit(event)
-        if turns[number]:
+        if number in turns:
             shown += [json.loads(each.data) for each in live.read(place)]
         late = [json.loads(each.data) for each in live.events()]
         assert (text(late), calls(late)) == (text(said), calls(said))
