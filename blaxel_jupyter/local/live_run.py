@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +23,19 @@ BLOCK = 256 * 1024
 """Bytes of events that a reader takes at a time."""
 
 Source = Literal["buffer", "reconstructed", "merged"]
+
+
+Emit = Callable[[Event], None]
+"""How an agent tells the next event of its run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: its final status, its error, and the event that says so, not yet emitted."""
+
+    status: str
+    error: str | None
+    event: Event | None
 
 
 class Encoded(NamedTuple):

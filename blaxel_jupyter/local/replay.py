@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blaxel_jupyter.local.agent import Emit, Outcome
-from blaxel_jupyter.local.live_run import encode
+from blaxel_jupyter.local.live_run import Emit, Outcome, encode
 from blaxel_jupyter.local.task_store import Run, iso
 from blaxel_jupyter.parts import Event
 

@@ -35,6 +35,8 @@ IDLE = 900.0
 def serve(*, port: int, folder: Path, idle: float = IDLE) -> None:
     """Serve until it is idle or told to stop; processes that still run are left to the next service.
 
+    Agent tasks that still run are interrupted, and their steps stopped.
+
     Raises:
         TransportError: a service is already running here, or the port is taken.
     """
@@ -177,7 +179,7 @@ def withdraw(token: str) -> None:
 def announce(url: str, path: Path) -> None:
     """Print where the service is and how to use it with the official SDK; never the token."""
     print(
-        f"blaxel-jupyter serves local sandboxes at {url}\n"
+        f"blaxel-jupyter serves local sandboxes at {url}, agent tasks at {url}/api/v1\n"
         "Commands run AS YOU, WITHOUT ISOLATION: they can do whatever you can.\n"
         f"The token is in {path}\n"
         "The official SDK with it:\n"

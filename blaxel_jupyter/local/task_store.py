@@ -186,7 +186,7 @@ class TaskStore:
         with self._transaction() as db:
             db.execute(
                 "UPDATE runs SET status = ?, started = ?, completed = ?, error = ? WHERE run_id = ?",
-                (run.status, run.started, run.completed, run.error, run.run_id),
+                (run.status, run.started, run.completed, _storable(run.error), run.run_id),
             )
             db.executemany("INSERT OR REPLACE INTO parts VALUES (?, ?, ?)", rows)
 
@@ -231,6 +231,11 @@ _ACTIVE = ("queued", "running")
 
 def _values(run: Run) -> tuple[object, ...]:
     return tuple(getattr(run, name) for name in _COLUMNS.split(", "))
+
+
+def _storable(text: str | None) -> str | None:
+    """Replace lone surrogates, which a recorded error may hold and UTF-8 cannot."""
+    return text and text.encode("utf-8", "replace").decode()
 
 
 def _run(row: tuple[Any, ...]) -> Run:

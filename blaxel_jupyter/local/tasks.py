@@ -16,14 +16,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from blaxel_jupyter.local.agent import LocalAgent, Outcome, step_prefix
+from blaxel_jupyter.local.agent import LocalAgent, step_prefix
 from blaxel_jupyter.local.live_run import (
     MAX_BYTES,
     MAX_EVENTS,
     Encoded,
     LiveRun,
+    Outcome,
     Place,
     Source,
     encode,
@@ -211,9 +212,9 @@ class Tasks:
         if live is not None and live.run.active:
             await self._stop(live, "cancelled")
 
-    async def _stop(self, live: LiveRun, why: str) -> None:
+    async def _stop(self, live: LiveRun, why: Literal["cancelled", "interrupted"]) -> None:
         if live.stopped is None:
-            live.stopped = "cancelled" if why == "cancelled" else "interrupted"
+            live.stopped = why
             if live.task is not None:
                 live.task.cancel()
             else:

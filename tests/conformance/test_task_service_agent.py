@@ -126,19 +126,23 @@ def test_slow_step_tells_its_output_so_far(client: httpx.Client) -> None:
     assert [e["type"] for e in events].count("tool-call-start") == 1
 
 
-def test_long_output_loses_its_middle(client: httpx.Client) -> None:
-    """Above 1 MB a stream's beginning and end are kept, and how many bytes are missing is said."""
+def test_long_output_loses_its_middle(service: LocalService, client: httpx.Client) -> None:
+    """Above 1 MB a stream's beginning and end are kept; how much is missing, and where it is, is said."""
     events, shown = run(client, "$ seq 1 400000; echo short >&2")
     output = calls(events)["call_001"]["output"]
     whole = "".join(f"{i}\n" for i in range(1, 400_001))
     head, marker, tail = output["stdout"].partition("\n[… ")
-    count, _, tail = tail.partition(" bytes left out …]\n")
+    count, _, tail = tail.partition(" bytes left out; the sandbox's process ")
+    name, _, tail = tail.partition(" has them in its log …]\n")
+    with httpx.Client(headers=client.headers, base_url=service.url) as all_:
+        logs = all_.get(f"/sandboxes/local/process/{name}/logs").json()
     assert marker
     assert whole.startswith(head)
     assert whole.endswith(tail)
     assert len(head) + int(count) + len(tail) == len(whole)
     assert len(head) + len(tail) <= 1024 * 1024
     assert output["stderr"] == "short\n"
+    assert logs["stdout"] == whole
     assert shown["status"] == "completed"
     stored = calls(log(client, shown["runId"])["events"])
     assert stored["call_001"]["output"] == output

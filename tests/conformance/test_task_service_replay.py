@@ -122,6 +122,15 @@ def test_lines_that_are_no_events_are_counted(client: httpx.Client) -> None:
     assert ended(client, answer["runId"])["status"] == "completed"
 
 
+def test_half_characters_do_no_harm(client: httpx.Client) -> None:
+    """A recording may hold them in any text; the run ends, is stored and told."""
+    delta = '{"type":"text-delta","id":"m","delta":"a\\ud800"}'
+    run_id, events = replay(client, delta + '\n{"type":"error","errorText":"b\\udfff"}', "0")
+    assert [event["type"] for event in events] == ["text-delta", "error"]
+    assert ended(client, run_id)["status"] == "failed"
+    assert text(log(client, run_id)["events"]) == text(events) == "a\ud800"
+
+
 @pytest.mark.parametrize(
     ("speed", "least", "most"), [("1", 0.9, 5.0), ("4", 0.2, 1.5), ("0", 0.0, 0.8)]
 )

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -238,6 +239,16 @@ def test_run_that_cannot_be_saved_stays_in_memory(
     assert text(rebuilt["events"]) == text(merged["events"]) == "Said."
     assert calls(rebuilt["events"]) == calls(merged["events"])
     assert details(client, run_id)["status"] == "completed"
+
+
+def test_silent_stream_is_kept_alive(client: httpx.Client) -> None:
+    """After 15 seconds of silence a stream says that it is still there, with a comment."""
+    run_id = create(client, "$ sleep 60")
+    with client.stream("GET", f"/tasks/{run_id}/logs/stream") as answer:
+        began = time.monotonic()
+        assert next(line for line in answer.iter_lines() if line.startswith(":")) == ": keep-alive"
+        assert 14 < time.monotonic() - began < 25
+    client.patch(f"/tasks/{run_id}", json={"action": "cancel"})
 
 
 def test_database_is_private(service: LocalService, client: httpx.Client) -> None:
