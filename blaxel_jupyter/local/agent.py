@@ -8,7 +8,7 @@ stand in the prompt: text in ``text-delta`` pieces of a few words under one id, 
 with one ``text-start``; reasoning blocks; for each step one ``bash`` tool call, run in the sandbox
 ``local`` without any of the user's credentials, in a folder that belongs to the chat: so files persist
 from step to step and from run to run · ``files``, if steps created or changed any · ``result``, without
-tokens and cost, which nobody knows · ``finish``.
+tokens and cost, which nobody knows; ``num_turns`` is the number of steps, at least 1 · ``finish``.
 
 A step that runs longer than a second sends its output so far (``preliminary``), at most once a second,
 while that is small. A step that fails ends the run as ``failed``: its last event is ``error``, unless

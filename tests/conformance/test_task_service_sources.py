@@ -156,6 +156,20 @@ def test_slow_reader_gets_everything_and_costs_nothing(
     until(lambda: details(client, run_id)["inMemory"] is None)
 
 
+def test_reader_that_hangs_up_is_forgotten(client: httpx.Client) -> None:
+    """Streams are counted while they are open, also silent ones; the run goes on without them."""
+    run_id = create(client, "Hello\n$ sleep 60")
+    for _ in range(3):
+        with client.stream("GET", f"/tasks/{run_id}/logs/stream") as answer:
+            lines = answer.iter_lines()
+            assert next(lines).startswith("data: ")
+            until(lambda: details(client, run_id)["inMemory"]["readers"] == 1)
+    until(lambda: details(client, run_id)["inMemory"]["readers"] == 0)
+    assert details(client, run_id)["status"] == "running"
+    client.patch(f"/tasks/{run_id}", json={"action": "cancel"})
+    assert details(client, run_id)["inMemory"] is None
+
+
 def test_killed_service_leaves_an_interrupted_run(
     service: LocalService, client: httpx.Client
 ) -> None:
