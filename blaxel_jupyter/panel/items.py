@@ -22,10 +22,10 @@ from blaxel_jupyter.panel.story import (
     tool_sections,
 )
 
-BATCH_CHARACTERS = 1 << 18
+BATCH_CHARACTERS = 1 << 17
 """Text of one message at most, unless a single item is longer: about 10 ms in a browser."""
 
-BATCH_ITEMS = 400
+BATCH_ITEMS = 200
 """Items of one message at most."""
 
 SHOWN_TEXT = 200_000

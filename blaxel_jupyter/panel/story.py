@@ -186,7 +186,8 @@ def clip(text: str, limit: int) -> tuple[str, int, str]:
         return text, 0, ""
     start, end = limit * 2 // 5, len(text) - limit * 3 // 5
     # Whole lines, where a line break is near.
-    start = max(start - 400, text.rfind("\n", start - 400, start) + 1) or start
+    if (feed := text.rfind("\n", max(0, start - 400), start)) != -1:
+        start = feed + 1
     if (feed := text.find("\n", end, end + 400)) != -1:
         end = feed + 1
     return text[:start], end - start, text[end:]

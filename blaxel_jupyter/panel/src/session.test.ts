@@ -157,3 +157,23 @@ test("a command nobody answers says what else to do", () => {
   vi.advanceTimersByTime(6000);
   expect(session.trouble).toContain("interrupt");
 });
+
+test("when all is read anew, what was there is dropped and asked for again", () => {
+  kernel.batch("append", 0, 10);
+  expect(shown()).toHaveLength(10);
+  kernel.lines = ["other"];
+  kernel.flushed = 1;
+  kernel.say({ kind: "status", epoch: 1, status: HEADER });
+  expect(shown()).toEqual([]);
+  expect(kernel.pages().at(-1)).toMatchObject({ from: 0, n: 1 });
+});
+
+test("a page that the kernel refuses is not asked for for ever", () => {
+  kernel.flushed = 10;
+  kernel.say({ kind: "page", id: 1, status: HEADER });
+  const asked = kernel.pages();
+  kernel.flushed = 0;
+  kernel.say({ kind: "page", id: asked[0].id, error: "no such rows" });
+  vi.advanceTimersByTime(4000);
+  expect(kernel.pages()).toHaveLength(1);
+});

@@ -4,7 +4,7 @@ import { Asker } from "./asker";
 import type { Query } from "./matching";
 import { fields, type Item, type Story } from "./story";
 
-const SLICE = 300_000; // characters of one question
+const SLICE = 100_000; // characters of one question
 
 /** A match: the n-th of an item. */
 export interface Match {
