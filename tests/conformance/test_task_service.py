@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -455,3 +458,25 @@ def test_progress_is_elapsed_time(client: httpx.Client) -> None:
     assert set(shown[1]) == {
         *("runId", "status", "progress", "error", "startedAt", "completedAt"),
     }
+
+
+def test_second_key_is_found_and_not_shown(service: LocalService) -> None:
+    """``find`` reads it from the runtime file, also from one that has none; no repr shows it."""
+    code = "from blaxel_jupyter import local; s = local.find(); print(s, s.other_token, sep='\\n')"
+
+    def found() -> list[str]:
+        command = [sys.executable, "-c", code]
+        environment = service.environment()
+        return subprocess.check_output(command, env=environment, text=True).splitlines()
+
+    written = service.runtime.read_text()
+    facts = service.facts
+    shown, key = found()
+    assert key == facts["other_token"] != facts["token"]
+    assert key not in shown
+    try:
+        del facts["other_token"]
+        service.runtime.write_text(json.dumps(facts))
+        assert found()[1:] == [""]
+    finally:
+        service.runtime.write_text(written)
