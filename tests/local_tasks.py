@@ -11,6 +11,16 @@ import httpx
 from tests.local_service import LocalService, until
 
 Event = dict[str, Any]
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
+OF_A_RUN = [
+    ("GET", ""),
+    ("GET", "/status"),
+    ("GET", "/logs"),
+    ("GET", "/logs/stream"),
+    ("POST", "/continue"),
+    ("PATCH", ""),
+]
+"""The routes of one run: method, and path below it."""
 ENDLESS = """{"recvMs":0,"event":{"type":"text-delta","id":"m","delta":"x"}}
 {"recvMs":99999999,"event":{"type":"finish","status":"completed"}}"""
 """A recording that takes a day to replay."""
