@@ -10,10 +10,10 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -21,7 +21,15 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from blaxel_jupyter.errors import BlaxelError, ProtocolError, is_passing
 from blaxel_jupyter.fold import TERMINAL
 from blaxel_jupyter.replays import HEADS, Held, Replay, Sorter, is_told, key_of
-from blaxel_jupyter.task import Event, TaskLog, TaskStatus, is_json, read_data
+from blaxel_jupyter.task import (
+    ENDED,
+    Event,
+    TaskLog,
+    TaskStatus,
+    is_json,
+    read_data,
+    status_of,
+)
 from blaxel_jupyter.task_runs import TaskRun
 from blaxel_jupyter.wire import SseDecoder, SseEvent
 
@@ -37,7 +45,9 @@ AT_ONCE = 0.25
 LINGER = 2.0
 """Seconds for which a stream may stay open after its last event."""
 
+SHORT_PAUSE = 0.05
 LONGEST_PAUSE = 30.0
+"""Seconds between two connections of which the first brought nothing new."""
 
 
 class Reads(Protocol):
@@ -88,6 +98,7 @@ class TaskFollow:
         self._fresh = fresh
         self._clock = clock
         self._held = Held(run.read_events())
+        self._delivered = self._cut = False
 
     async def new(self) -> AsyncGenerator[Sequence[int], None]:
         """Yield the ``seq`` of new events each time some were recorded, until the run has ended.
@@ -100,12 +111,15 @@ class TaskFollow:
         while not status.ended:
             async with aclosing(self._connection()) as news:
                 async for seqs in news:
-                    pause = 0.0
-                    yield seqs
+                    if seqs:
+                        pause = 0.0
+                        yield seqs
             status = await self._settled(await self._status())
             if not status.ended:
                 await asyncio.sleep(pause * random.uniform(0.7, 1.3))
-                pause = min(max(pause * 2, 0.1), LONGEST_PAUSE)
+                # A cut may come at once again; a stream that ends by itself, or cannot be opened, waits.
+                cut = self._cut and self._delivered
+                pause = SHORT_PAUSE if cut else min(max(pause * 2, 0.1), LONGEST_PAUSE)
         seqs = await self._complete()
         if seqs:
             yield seqs
@@ -127,31 +141,33 @@ class TaskFollow:
 
     async def _connection(self) -> AsyncGenerator[Sequence[int], None]:
         """Record what one connection brings that is new; return when it ends, however it does."""
+        self._delivered = False
         sender, chunks = anyio.create_memory_object_stream[_Chunk](256)
-        reader = asyncio.create_task(self._read(sender))
+        opened = asyncio.Event()
+        reader = asyncio.create_task(self._read(sender, opened))
         fresh, self._fresh = self._fresh, False
-        glance = None if fresh else asyncio.create_task(self._glance())
-        tasks = [reader, *([glance] if glance else [])]
         try:
-            past = await glance if glance else None
-            async with aclosing(self._sorted(chunks, past, fresh)) as news:
-                async for seqs in news:
-                    yield seqs
+            if await _first(opened.wait(), reader):
+                past = await self._glance(fresh=fresh)
+                async with aclosing(self._sorted(chunks, past, fresh)) as news:
+                    async for seqs in news:
+                        yield seqs
         finally:
             chunks.close()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
         error = None if reader.cancelled() else reader.exception()
+        self._cut = error is not None
         if error is not None and not (isinstance(error, BlaxelError) and is_passing(error)):
             raise error
         self._run.tell_trouble("connection lost; trying again" if error else None)
 
-    async def _read(self, sender: MemoryObjectSendStream[_Chunk]) -> None:
+    async def _read(self, sender: MemoryObjectSendStream[_Chunk], opened: asyncio.Event) -> None:
         """Read the stream, chunk by chunk; an event that was cut at its end comes again elsewhere."""
         decoder, notes = SseDecoder(), Counter[str]()
         async with sender:
             async with self._reads.stream() as pieces:
+                opened.set()
                 async for piece in pieces:
                     await self._send(sender, decoder.feed(piece), notes)
             await self._send(sender, [sse for sse in decoder.close() if is_json(sse.data)], notes)
@@ -162,14 +178,22 @@ class TaskFollow:
         events = [event for sse in found for event in read_data(sse.data, notes, sse.name)]
         self._run.note_all(notes)
         notes.clear()
+        self._delivered |= bool(events)
         if events:
             await sender.send(_Chunk(events, self._clock()))
 
-    async def _glance(self) -> TaskLog | None:
-        """Read the batch log once, to know what is past; None where that does not work just now."""
+    async def _glance(self, *, fresh: bool) -> TaskLog | None:
+        """Read the batch log once, to know what is past; None where that does not work just now.
+
+        Read after the stream was opened: a stream that was opened while the run was going on is live,
+        one of a run that has ended is made up from its messages, with other ids.
+        """
         with suppress(BlaxelError, TimeoutError):
             async with asyncio.timeout(BATCH_PATIENCE):
-                return await self._reads.glance()
+                if not fresh:
+                    return await self._reads.glance()
+                status = await self._reads.status()
+                return TaskLog(status=status.status_raw, source="buffer")
         return None
 
     async def _sorted(
@@ -182,8 +206,12 @@ class TaskFollow:
             chunk = await self._receive(chunks, AT_ONCE if past else IDLE)
         except anyio.EndOfStream:
             is_open = False
+        if past is not None and _is_over(past) and not (chunk and chunk.events[0].type in HEADS):
+            return  # made up from the messages: the batch read at the end tells it better
         if past is not None and not (chunk and sorter.is_replay(chunk.events[0])):
             yield self._record_batch(past)
+        if past is None and chunk and not sorter.is_replay(chunk.events[0]):
+            return  # nothing tells what was before it: try again
         try:
             while chunk is None and is_open:
                 if (await self._status()).ended:
@@ -283,6 +311,21 @@ class TaskFollow:
         run.note("the streams missed a part: the log that was read at the end is the record")
         new = {id(event) for event, fresh in zip(log.events, is_new, strict=True) if fresh}
         return [seq for seq, event in enumerate(events) if id(event) in new]
+
+
+async def _first(wanted: Coroutine[Any, Any, object], other: asyncio.Task[Any]) -> bool:
+    """Wait for one thing, or the end of a task; tell whether it came."""
+    task = asyncio.ensure_future(wanted)
+    try:
+        await asyncio.wait({task, other}, return_when=asyncio.FIRST_COMPLETED)
+        return task.done()
+    finally:
+        task.cancel()
+
+
+def _is_over(log: TaskLog) -> bool:
+    """Whether a stream that was opened before this was read may be one of a run that had ended."""
+    return status_of(log.status) in ENDED or log.source == "reconstructed"
 
 
 def _waiting(chunks: _Chunks) -> list[_Chunk]:
