@@ -8,13 +8,15 @@ export function isChord(event: KeyboardEvent): boolean {
 
 /**
  * Keep plain keys from the notebook while a view has the focus: arrows would move between cells.
- * It listens before JupyterLab does, which leaves elements with this attribute alone.
+ * It listens before JupyterLab does, which leaves a target with this attribute alone.
  * Returns how to end that.
  */
 export function claimKeys(node: HTMLElement, ours: (event: KeyboardEvent) => boolean): () => void {
   const claim = (event: KeyboardEvent): void => {
+    const { target } = event;
+    if (!(target instanceof Element) || !node.contains(target)) return;
     const kept = !isChord(event) && event.key !== "Escape" && ours(event);
-    node.toggleAttribute("data-lm-suppress-shortcuts", kept);
+    target.toggleAttribute("data-lm-suppress-shortcuts", kept);
   };
   window.addEventListener("keydown", claim, { capture: true });
   return () => window.removeEventListener("keydown", claim, { capture: true });

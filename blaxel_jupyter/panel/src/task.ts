@@ -60,10 +60,10 @@ export class TaskView {
     this.#scroller.setAttribute("aria-label", "The run's story");
     this.#scroller.setAttribute("aria-live", "off"); // the header's status speaks, not every event
     this.#scroller.addEventListener("keydown", (event) => this.#key(event));
-    this.#unclaim = claimKeys(this.root, (event) => {
-      const { target } = event;
-      return event.key !== "Enter" || (target instanceof HTMLElement && target !== this.#scroller);
-    });
+    this.#unclaim = claimKeys(
+      this.root,
+      ({ key, target }) => key !== "Enter" || target !== this.#scroller,
+    );
     this.#badge.type = "button";
     this.#badge.hidden = true;
     this.#timeline = new Timeline(

@@ -216,8 +216,9 @@ export class Timeline {
     return Math.max(200, this.scroller.clientHeight / 2);
   }
 
+  /** Where rows begin on screen while nothing is scrolled. */
   #origin(): number {
-    return this.scroller.getBoundingClientRect().top + this.scroller.clientTop;
+    return this.#spacer.getBoundingClientRect().top + this.scroller.scrollTop;
   }
 
   #scrollRange(): number {
