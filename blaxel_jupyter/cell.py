@@ -46,7 +46,53 @@ class Show:
     variable: str = "_sandbox"
 
 
-class Cell(ABC, Generic[R]):
+class Waiting(ABC):
+    """A cell that waits for work on the loop thread; an interrupt is told to it, never raised in it."""
+
+    _done: concurrent.futures.Future[object]
+    _interrupts = 0
+
+    @abstractmethod
+    def _print(self) -> None:
+        """Show what is new, if the cell shows that itself."""
+
+    @abstractmethod
+    def _interrupted(self) -> bool:
+        """Do what an interrupt asks for, after counting it; tell whether the cell is to return now."""
+
+    @abstractmethod
+    def _finish(self) -> None:
+        """Show what remains when the work has ended; raise what went wrong."""
+
+    def wait(self) -> None:
+        """Wait until the work ends, in a cell that blocks."""
+        with _interrupts() as pressed:  # raised in mid-print it would print lines twice
+            while not self._done.done():
+                concurrent.futures.wait([self._done], timeout=TICK)
+                self._print()
+                if pressed() > self._interrupts and self._interrupted():
+                    return
+        self._finish()
+
+    async def wait_async(self) -> None:
+        """Wait until the work ends, in a cell that awaits."""
+        done = asyncio.wrap_future(self._done)
+        with _interrupts() as pressed:
+            while not done.done():
+                try:
+                    await asyncio.wait({done}, timeout=TICK)
+                    self._print()
+                    interrupted = pressed() > self._interrupts
+                except asyncio.CancelledError:
+                    interrupted = True
+                if interrupted and self._interrupted():
+                    return
+        if not done.cancelled():
+            done.exception()  # read it here, or asyncio complains: _finish raises the original
+        self._finish()
+
+
+class Cell(Waiting, Generic[R]):
     """One run shown in one cell.
 
     Args:
@@ -94,7 +140,6 @@ class Cell(ABC, Generic[R]):
         self._shell = shell
         self._run: R = run
         self._show = show
-        self._interrupts = 0
         self._panel: LogPanel | None = None
         self._handle: Any = None
         self._pump: concurrent.futures.Future[None] | None = None
@@ -106,32 +151,6 @@ class Cell(ABC, Generic[R]):
     def detach(self) -> None:
         """Leave the run to itself: the panel goes on and becomes static when the run ends."""
         self._done.add_done_callback(lambda _: self._settle())
-
-    def wait(self) -> None:
-        """Wait until the run ends, in a cell that blocks."""
-        with _interrupts() as pressed:  # raised in mid-print it would print lines twice
-            while not self._done.done():
-                concurrent.futures.wait([self._done], timeout=TICK)
-                self._print()
-                if pressed() > self._interrupts and self._interrupted():
-                    return
-        self._finish()
-
-    async def wait_async(self) -> None:
-        """Wait until the run ends, in a cell that awaits."""
-        done = asyncio.wrap_future(self._done)
-        with _interrupts() as pressed:
-            while not done.done():
-                try:
-                    await asyncio.wait({done}, timeout=TICK)
-                    self._print()
-                    interrupted = pressed() > self._interrupts
-                except asyncio.CancelledError:
-                    interrupted = True
-                if interrupted and self._interrupted():
-                    return
-        done.exception()  # read it here, or asyncio complains: _finish raises the original
-        self._finish()
 
     # Showing --------------------------------------------------------------------------------------------
 

@@ -1,17 +1,39 @@
-"""Show an agent task's run in the cell that started or follows it: its story, its cancel, its failure.
+"""Show agent tasks' runs in a cell: one run's story, cancel and failure; one line of each of several.
 
 Used by the task magics alone.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from typing import Any
+import time
+from typing import Any, Literal
 
-from blaxel_jupyter.cell import Cell
-from blaxel_jupyter.errors import TaskError
+from IPython.display import display
+
+from blaxel_jupyter import bridge
+from blaxel_jupyter.cell import Cell, Waiting
+from blaxel_jupyter.errors import BlaxelError, TaskError
 from blaxel_jupyter.panel import static, task_static, task_text
-from blaxel_jupyter.task_runs import TaskRun
+from blaxel_jupyter.table import Table
+from blaxel_jupyter.task_client import TaskClient
+from blaxel_jupyter.task_runs import TaskRun, TaskRuns
+from blaxel_jupyter.task_tables import SUMMARY
+
+OVERVIEW = tuple(
+    column
+    for column in SUMMARY
+    if column.name
+    in {
+        *("run_id", "status", "started_at", "duration_ms", "event_count", "n_tool_calls"),
+        *("n_tool_errors", "text_chars", "error"),
+    }
+)
+"""The columns of the summary that are shown of several runs."""
+
+RENEWED = 0.5
+"""Seconds between two looks of several runs' table."""
 
 
 class TaskCell(Cell[TaskRun]):
@@ -48,7 +70,133 @@ class TaskCell(Cell[TaskRun]):
 
     def _goes_on(self) -> str:
         run_id = self._run.run_id
+        if self._interrupts > 1:
+            return f"Run {run_id} was sent cancel and is left to itself; %task status {run_id}"
         return f"Run {run_id} goes on; %task_logs {run_id} -f follows it again"
+
+
+class TaskRunsCell(Waiting):
+    """Several runs that are read at once, shown in one cell as one table, one row a run.
+
+    Args:
+        client: what reads them.
+        runs: the runs, nothing read yet.
+        mode: a table that is renewed, a line each, or nothing.
+        follow: go on until all have ended.
+        options: how to read them, as for the client's ``read_many``.
+    """
+
+    def __init__(
+        self,
+        client: TaskClient,
+        runs: TaskRuns,
+        mode: Literal["panel", "plain", "quiet"],
+        *,
+        follow: bool,
+        **options: bool,
+    ) -> None:
+        self._client = client
+        self._runs = runs
+        self._mode = mode
+        self._follow = follow
+        self._options = options
+        self._read = self._printed = 0
+        self._last = 0.0
+        self._handle: Any = None
+        if mode == "panel":
+            self._handle = display({"text/plain": self._progress()}, raw=True, display_id=True)
+        self._done = bridge.spawn(self._work)
+
+    async def _work(self) -> BlaxelError | None:
+        error = await self._client.read_many(self._runs, progress=self._count, **self._options)
+        return await followed(self._runs) if self._follow else error
+
+    def _count(self, done: int, _of: int) -> None:
+        self._read = done
+
+    def _progress(self) -> str:
+        n = len(self._runs)
+        if self._follow and self._read == n:
+            return f"{sum(run.ended for run in self._runs)} of {n} runs have ended"
+        return f"{self._read} of {n} logs read"
+
+    def _print(self) -> None:
+        if self._mode == "plain":
+            while self._printed < len(self._runs) and self._runs[self._printed].final:
+                self._print_one()
+        elif self._mode == "panel" and time.monotonic() - self._last >= RENEWED:
+            self._last = time.monotonic()
+            shown = {"text/plain": self._progress()}
+            if self._follow and self._read == len(self._runs):
+                shown = overview(self._runs, shown["text/plain"])
+            self._handle.update(shown, raw=True)
+
+    def _print_one(self) -> None:
+        print(line_of(self._runs[self._printed]), flush=True)
+        self._printed += 1
+
+    def _settle(self) -> None:
+        if self._mode == "panel":
+            self._handle.update(overview(self._runs), raw=True)
+
+    def _finish(self) -> None:
+        while self._mode == "plain" and self._printed < len(self._runs):
+            self._print_one()
+        self._settle()
+        error = self._done.result()
+        if isinstance(error, BlaxelError):
+            raise error
+
+    def _interrupted(self) -> bool:
+        self._interrupts += 1
+        if self._follow and self._read == len(self._runs):
+            self._done.add_done_callback(lambda _: self._settle())
+            if self._mode != "quiet":
+                print(f"{self._progress()}; the others go on, and %task_logs -f follows them again")
+            return True
+        self._done.cancel()
+        self._settle()
+        raise BlaxelError(
+            f"Interrupted: {self._progress()}, which are kept. %task_logs reads the others again."
+        )
+
+
+async def followed(runs: TaskRuns) -> BlaxelError | None:
+    """Follow several runs to their ends at once; return what went wrong, if anything did."""
+    ends = await asyncio.gather(*(run.finish() for run in runs), return_exceptions=True)
+    errors: list[BlaxelError] = []
+    for run, end in zip(runs, ends, strict=True):
+        if isinstance(end, BlaxelError):
+            run.message = str(end)
+            errors.append(end)
+        elif isinstance(end, BaseException):
+            raise end
+    if not errors:
+        return None
+    error = BlaxelError(
+        f"{len(errors)} of {len(runs)} runs could not be followed to their end; what came of them, and "
+        f"the others, are there. {errors[0]}"
+    )
+    error.partial = runs
+    return error
+
+
+def overview(runs: TaskRuns, note: str = "") -> dict[str, str]:
+    """Return one row a run, as what a saved notebook keeps."""
+    rows, summary = Table(OVERVIEW, position=None), runs.summary
+    columns = {one.name: list(summary.column(one.name)) for one in OVERVIEW}
+    columns["error"] = [run.error or run.message for run in runs]
+    rows.extend(len(runs), **columns)
+    html = rows._repr_html_() + (f"<p>{note}</p>" if note else "")
+    text = "\n".join([*map(line_of, runs), *([note] if note else [])])
+    return {"text/html": html, "text/plain": text}
+
+
+def line_of(run: TaskRun) -> str:
+    """Return how a run stands, in one line."""
+    why = run.error or run.message
+    text = f"{run!r}".strip("<>") + (f": {why}" if why else "")
+    return static.plain(" ".join(text.split()))
 
 
 def bundle(run: TaskRun, save: static.Save = "tail") -> dict[str, str]:
@@ -61,7 +209,10 @@ def bundle(run: TaskRun, save: static.Save = "tail") -> dict[str, str]:
 
 def print_story(run: TaskRun) -> None:
     """Print what a run has told so far, sanitised."""
-    print(task_text.Printer(sys.stdout.isatty()).new(run.fold, final=True).rstrip("\n"))
+    printer = task_text.Printer(sys.stdout.isatty())
+    for i, item in enumerate(list(run.fold.items)):
+        for line in printer.whole(i, item, run.fold, final=run.ended):
+            print(line)
     if run.error and run.error != run.fold.error:
         print(f"-- error: {static.plain(run.error)} --")
     if not run.ended:
@@ -74,7 +225,7 @@ def failure(run: TaskRun, variable: str) -> TaskError | None:
     """Build the error for a run that did not complete, None if it did."""
     if run.status == "completed":
         return None
-    why = static.plain(run.error or "").strip()
+    why = static.plain(" ".join((run.error or "").split()))
     message = f"Run {run.run_id} {'was ' if run.status != 'failed' else ''}{run.status}"
     kept = f"All of it is in {variable}.events, .tool_calls and .text."
     return TaskError(f"{message}. {kept}" + (f"\n{why[:300]}" if why else ""), task=run.run_id)

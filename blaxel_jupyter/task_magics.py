@@ -6,7 +6,6 @@ output.
 
 from __future__ import annotations
 
-import time
 from argparse import Namespace
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,10 +23,9 @@ from blaxel_jupyter.options import called, display_mode, parsed, variable_name
 from blaxel_jupyter.panel import static
 from blaxel_jupyter.table import Column, Table
 from blaxel_jupyter.task import TaskStatus
-from blaxel_jupyter.task_cell import TaskCell, bundle, print_story
+from blaxel_jupyter.task_cell import TaskCell, TaskRunsCell, bundle, print_story
 from blaxel_jupyter.task_client import TaskClient
 from blaxel_jupyter.task_runs import TaskRun, TaskRuns
-from blaxel_jupyter.task_tables import SUMMARY
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -46,17 +44,6 @@ LIST: tuple[Column, ...] = (
     Column("model", "string"),
     Column("chat_id", "string"),
 )
-
-OVERVIEW = tuple(
-    column
-    for column in SUMMARY
-    if column.name
-    in {
-        *("run_id", "status", "started_at", "duration_ms", "event_count", "n_tool_calls"),
-        *("n_tool_errors", "text_chars", "error"),
-    }
-)
-"""The columns of the summary that are shown of several runs."""
 
 
 class Sandboxes(Protocol):
@@ -79,12 +66,16 @@ class TaskMagics(Magics):
     def __init__(self, shell: InteractiveShell, sandboxes: Sandboxes) -> None:
         super().__init__(shell)
         self._sandboxes = sandboxes
-        self._clients: dict[str, TaskClient] = {}
+        self._clients: dict[credentials.Blackbox | None, TaskClient] = {}
 
     @magic_arguments()
     @argument("run_id", nargs="+", help="one run, or several, whose tables stack")
     @argument("-f", "--follow", action="store_true", help="go on until the run ends")
-    @argument("--no-deltas", action="store_true", help="leave the text pieces out of the events")
+    @argument(
+        "--no-deltas",
+        action="store_true",
+        help="leave the text pieces out of the events; while a run is followed they are kept",
+    )
     @argument("--raw", action="store_true", help="keep the raw event lines, too: .raw_events")
     @argument("-o", "--out", metavar="VAR", default="_task", help="variable for the run or runs")
     @argument("--plain", action="store_true", help="text instead of the panel")
@@ -192,20 +183,23 @@ class TaskMagics(Magics):
         cell.detach()
         return None
 
-    def _logs(self, line: str) -> TaskCell | None:
+    def _logs(self, line: str) -> TaskCell | TaskRunsCell | None:
         given = parsed(self.task_logs, line)
         if given is None:
             return None
         variable = variable_name(given.out)
         client = self._client()
-        if len(given.run_id) > 1:
-            self._several(client, given, variable)
-            return None
-        run: TaskRun = _checked(client.run, given.run_id[0])
-        self.shell.push({variable: run})
         mode = self._display(given)
+        options = {"include_deltas": not given.no_deltas, "raw": given.raw}
+        if len(given.run_id) > 1:
+            runs = TaskRuns(_checked(client.run, run_id) for run_id in given.run_id)
+            self.shell.push({variable: runs})
+            complete.remember_runs(*given.run_id)
+            return TaskRunsCell(client, runs, mode, follow=given.follow, **options)
+        run = _checked(client.run, given.run_id[0])
+        self.shell.push({variable: run})
         try:
-            called(_reading(client, run, given))
+            called(_reading(client, run, options))
         except BlaxelError:
             if len(run.events):
                 self._show(run, mode)
@@ -213,35 +207,9 @@ class TaskMagics(Magics):
         complete.remember_runs(run.run_id)
         if given.follow and not run.final:
             show = Show(display=mode, on_interrupt="detach", raise_error=False, variable=variable)
-            return TaskCell(self.shell, run, show)
+            return TaskCell(self.shell, run, show, work=_following(client, run, given))
         self._show(run, mode)
         return None
-
-    def _several(self, client: TaskClient, given: Namespace, variable: str) -> None:
-        """Read several runs at once; what is shown is one row a run."""
-        runs = TaskRuns(_checked(client.run, run_id) for run_id in given.run_id)
-        self.shell.push({variable: runs})
-        mode = self._display(given)
-        tell = _Progress() if mode == "panel" else None
-
-        async def read() -> BlaxelError | None:
-            error = await client.read_many(
-                runs, include_deltas=not given.no_deltas, raw=given.raw, progress=tell
-            )
-            if given.follow:
-                for run in runs:
-                    await run.finish()
-            return error
-
-        error = called(read)
-        complete.remember_runs(*given.run_id)
-        if tell is not None:
-            tell.done(runs)
-        elif mode == "plain":
-            for run in runs:
-                print(_line_of(run))
-        if error is not None:
-            raise error
 
     def _show(self, run: TaskRun, mode: str) -> None:
         if mode == "panel":
@@ -283,10 +251,10 @@ class TaskMagics(Magics):
     def _use(self, given: Namespace) -> None:
         if given.run_id not in {"local", "blackbox"}:
             raise UsageError(f"%task use takes local or blackbox, not {given.run_id!r}.")
+        client = self._client_of(given.run_id)
         self.service = given.run_id
-        local = given.run_id == "local"
-        note = " Agents run on this machine, as you, without isolation." if local else ""
-        print(f"Task service: {self._client().name}.{note}")
+        note = " Agents run on this machine, as you, without isolation." if client.is_local else ""
+        print(f"Task service: {client.name}.{note}")
 
     def _list(self, given: Namespace) -> Table:
         client = self._client()
@@ -313,15 +281,21 @@ class TaskMagics(Magics):
 
     def _client(self) -> TaskClient:
         """Return the client of the selected service; none is ever guessed."""
-        service = self.service or self._by_surroundings()
-        if service not in self._clients:
-            self._clients[service] = TaskClient("local" if service == "local" else None)
-        return self._clients[service]
+        return self._client_of(self.service or self._by_surroundings())
+
+    def _client_of(self, service: str) -> TaskClient:
+        """Return the client of a service; of BLACKBOX, one for the key and the address as they are now."""
+        key = credentials.blackbox() if service == "blackbox" else None
+        if key not in self._clients:
+            self._clients[key] = TaskClient("local" if key is None else None)
+        return self._clients[key]
 
     def _by_surroundings(self) -> str:
         try:
             credentials.blackbox()
         except CredentialsError:
+            if any(found.name == "BLACKBOX_API_KEY" for found in credentials.sources()):
+                raise  # a key is there: what is wrong with it is to be mended, not passed by
             if self._sandboxes.sandbox.split("/")[0] == "local":
                 return "local"
             raise UsageError(NO_SERVICE) from None
@@ -331,36 +305,27 @@ class TaskMagics(Magics):
 _LISTED = ("run_id", "status", "model", "chat_id")
 
 
-class _Progress:
-    """Tell how many of several logs are read: one line that is replaced, ten times a second at most."""
-
-    def __init__(self) -> None:
-        self._handle: Any = display({"text/plain": ""}, raw=True, display_id=True)
-        self._last = 0.0
-
-    def __call__(self, done: int, of: int) -> None:
-        if time.monotonic() - self._last >= 0.1:
-            self._last = time.monotonic()
-            self._handle.update({"text/plain": f"{done} of {of} logs read"}, raw=True)
-
-    def done(self, runs: TaskRuns) -> None:
-        """Replace the line by what was read."""
-        rows, summary = Table(OVERVIEW, position=None), runs.summary
-        rows.extend(len(summary), **{one.name: list(summary.column(one.name)) for one in OVERVIEW})
-        text = "\n".join(map(_line_of, runs))
-        self._handle.update({"text/html": rows._repr_html_(), "text/plain": text}, raw=True)
-
-
-def _line_of(run: TaskRun) -> str:
-    text = f"{run!r}".strip("<>") + (f": {run.error}" if run.error else "")
-    return static.plain(text.replace("\n", " "))
-
-
-def _reading(client: TaskClient, run: TaskRun, given: Namespace) -> Callable[[], Any]:
+def _reading(client: TaskClient, run: TaskRun, options: dict[str, bool]) -> Callable[[], Any]:
     async def read() -> None:
-        await client.read(run, include_deltas=not given.no_deltas, raw=given.raw)
+        await client.read(run, **options)
 
     return read
+
+
+def _following(client: TaskClient, run: TaskRun, given: Namespace) -> Callable[[], Any]:
+    """Follow a run of which a log was read; the raw lines are read again when it has ended."""
+
+    async def follow() -> None:
+        if given.no_deltas:  # without them it cannot be told where live text goes on
+            run.start_again()
+            run.source = None
+        await run.finish()
+        if given.raw:
+            again = client.run(run.run_id)
+            await client.read(again, raw=True)
+            run.raw_events = again.raw_events
+
+    return follow
 
 
 def _checked(function: Callable[[str], TaskRun], run_id: str) -> TaskRun:

@@ -22,7 +22,8 @@ LAYERS = {
     "ledger": "process wire | msgspec",
     "salvage": "|",
     "task": "errors salvage wire | msgspec",
-    "fold": "task | msgspec",
+    "tool_values": "task | msgspec",
+    "fold": "task tool_values | msgspec",
     "arrow": "|",
     "table": "arrow | nanoarrow numpy pandas polars pyarrow",
     "settings": "errors | dotenv",
@@ -47,7 +48,8 @@ LAYERS = {
     "client": "api callbacks errors follow ledger process runs start transport wire |",
     "cell": "bridge errors panel panel.static runs task_runs | IPython",
     "sandbox_cell": "cell errors panel.static runs |",
-    "task_cell": "cell errors panel.static panel.task_static panel.task_text task_runs |",
+    "task_cell": "bridge cell errors panel panel.static panel.task_static panel.task_text table"
+    " task_client task_runs task_tables | IPython",
     "options": "bridge errors frontend | IPython",
     "complete": "|",
     "frontend": "|",
@@ -55,7 +57,7 @@ LAYERS = {
     "magics": "cell client complete frontend options process runs sandbox_cell script table target"
     " task_magics transport | IPython traitlets",
     "task_magics": "cell complete credentials errors options panel.static table task task_cell"
-    " task_client task_runs task_tables | IPython traitlets",
+    " task_client task_runs | IPython traitlets",
     "cli": "__init__ credentials errors local local.server |",
     "panel.__init__": "|",
     "panel.widget": "errors panel.escapes panel.items panel.rows panel.static"
@@ -105,6 +107,7 @@ PURE = (
     "table",
     "salvage",
     "task",
+    "tool_values",
     "fold",
     "replays",
     "task_tables",
