@@ -17,6 +17,7 @@ from blaxel_jupyter import local
 
 ROOT = Path(__file__).parents[1]
 TOUR = ROOT / "notebooks" / "01_sandbox_exec.ipynb"
+TASKS = ROOT / "notebooks" / "02_task_logs.ipynb"
 
 
 @contextmanager
@@ -56,6 +57,12 @@ def cells(path: Path) -> list[dict[str, Any]]:
     document = json.loads(path.read_text("utf-8"))
     found = [cell for cell in document["cells"] if cell["cell_type"] == "code"]
     return [cell | {"source": "".join(cell["source"])} for cell in found]
+
+
+def by_start(found: list[dict[str, Any]], start: str) -> dict[str, Any]:
+    """Return the one cell whose source starts like this."""
+    [cell] = [cell for cell in found if cell["source"].startswith(start)]
+    return cell
 
 
 def shown(cell: dict[str, Any]) -> str:

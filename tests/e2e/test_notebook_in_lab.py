@@ -1,7 +1,7 @@
-"""The tour in a real JupyterLab: Run All, every cell to its end, saved as a reader finds it.
+"""The tours in a real JupyterLab: Run All, every cell to its end, saved as a reader finds it.
 
-``python -m tests.e2e.test_notebook_in_lab`` runs it the same way and keeps the result: the outputs in
-``notebooks/01_sandbox_exec.ipynb`` and the picture that the README shows.
+``python -m tests.e2e.test_notebook_in_lab`` runs them the same way and keeps the result: the outputs in
+the notebooks and the pictures that the README shows. Names of notebooks after it keep only those.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,46 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import ROOT, Lab, running_browser, running_lab
+from tests.notebook_runs import TASKS, TOUR
 
 pytestmark = pytest.mark.e2e
 
-TOUR = ROOT / "notebooks" / "01_sandbox_exec.ipynb"
-PICTURE = ROOT / "notebooks" / "images" / "panel.png"
+IMAGES = ROOT / "notebooks" / "images"
 SECONDS = 120_000
 ERROR = "[data-mime-type='application/vnd.jupyter.error']"
+RUNS = ("%%sandbox_exec", "%sandbox_logs", "%%task", "%task_logs $fix")
 
 
-def open_tour(lab: Lab, page: Page) -> Path:
-    """Open a copy of the tour without outputs; return its path when its kernel is ready."""
-    document = json.loads(TOUR.read_text("utf-8"))
+@dataclass(frozen=True)
+class Scene:
+    """A notebook and its picture: its first panel, taken as soon as it shows a text.
+
+    ``size`` is the window's while it is taken; ``command`` a text of the first run, once it is saved.
+    """
+
+    path: Path
+    picture: str
+    moment: str
+    size: tuple[int, int]
+    command: str
+
+
+SCENES = {
+    scene.path.stem: scene
+    for scene in (
+        Scene(TOUR, "panel.png", "tick 5", (900, 560), 'echo "tick $i"'),
+        Scene(TASKS, "task.png", "count: ok", (900, 760), 'print ($1 % 7 ? "ok" : "error"), $1'),
+    )
+}
+
+
+def open_tour(lab: Lab, page: Page, tour: Path) -> Path:
+    """Open a copy of a tour without outputs; return its path when its kernel is ready."""
+    document = json.loads(tour.read_text("utf-8"))
     for cell in document["cells"]:
         if cell["cell_type"] == "code":
             cell |= {"outputs": [], "execution_count": None}
-    path = lab.folder / TOUR.name
+    path = lab.folder / tour.name
     path.write_text(json.dumps(document), "utf-8")
     page.goto(lab.address(path.name))
     # The toolbar may say idle before there is a kernel; Run All would then ask for one.
@@ -74,14 +99,15 @@ def saved(page: Page, path: Path) -> dict[str, Any]:
             return document
 
 
-def test_run_all_in_jupyterlab(lab: Lab, page: Page) -> None:
-    """Every cell of the tour ends without an error, and runs are saved as HTML that stands alone."""
-    path = open_tour(lab, page)
+@pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
+def test_run_all_in_jupyterlab(lab: Lab, page: Page, scene: Scene) -> None:
+    """Every cell of a tour ends without an error, and runs are saved as HTML that stands alone."""
+    path = open_tour(lab, page, scene.path)
     run_all(page)
     wait_for_end(page)
     expect(page.locator(ERROR)).to_have_count(0)
-    command = page.locator(".bxs-command").first
-    expect(command).to_contain_text('echo "tick $i"')  # no formula, though there are two "$"
+    # No formula, though there are two "$".
+    expect(page.locator(".bxs").first).to_contain_text(scene.command)
     expect(page.locator(".jp-OutputArea mjx-container")).to_have_count(0)
     document = saved(page, path)
     for cell in document["cells"]:
@@ -90,38 +116,48 @@ def test_run_all_in_jupyterlab(lab: Lab, page: Page) -> None:
         source, outputs = "".join(cell["source"]), cell["outputs"]
         assert cell["execution_count"], source
         assert not [one for one in outputs if one["output_type"] == "error"], source
-        if source.startswith(("%%sandbox_exec", "%sandbox_logs")) and " -q " not in source:
+        if source.startswith(RUNS) and " -q " not in source:
             [shown] = outputs
             assert 'class="bxs ' in "".join(shown["data"]["text/html"]), source
             assert "widget-view" not in str(shown["data"].keys()), source
     assert "widgets" not in document["metadata"]
 
 
-def keep() -> None:
-    """Run the tour and keep what a reader of the repository sees: its outputs and the picture."""
+def keep(*names: str) -> None:
+    """Run tours and keep what a reader of the repository sees: their outputs and the pictures."""
     from blaxel_jupyter import local
 
     folder = Path(tempfile.mkdtemp())
     patch = pytest.MonkeyPatch()
     patch.setenv("JUPYTER_RUNTIME_DIR", str(folder / "runtime"))
     with running_lab(folder) as lab, running_browser() as browser:
-        page = browser.new_page(viewport={"width": 900, "height": 560})
-        path = open_tour(lab, page)
-        page.keyboard.press("Control+b")  # the file browser makes room
-        run_all(page)
-        panel = page.locator(".bxl-panel").first
-        expect(panel).to_contain_text("tick 5")
-        cell = page.locator(".jp-CodeCell", has=page.locator(".bxl-panel")).first
-        cell.scroll_into_view_if_needed()
-        PICTURE.parent.mkdir(exist_ok=True)
-        page.screenshot(path=PICTURE)
-        wait_for_end(page)
-        document = saved(page, path)
+        for name in names or SCENES:
+            scene = SCENES[name]
+            width, height = scene.size
+            page = browser.new_page(viewport={"width": width, "height": height})
+            document = taken(lab, page, scene)
+            page.close()
+            document["metadata"]["language_info"] = {"name": "python"}
+            written = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+            scene.path.write_text(written, "utf-8")
         local.stop()
-    document["metadata"]["language_info"] = {"name": "python"}
-    TOUR.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
     shutil.rmtree(folder)
 
 
+def taken(lab: Lab, page: Page, scene: Scene) -> dict[str, Any]:
+    """Run a tour and take its picture on the way; return the notebook as it was saved."""
+    path = open_tour(lab, page, scene.path)
+    page.keyboard.press("Control+b")  # the file browser makes room
+    run_all(page)
+    panel = page.locator(".bxl-panel").first
+    expect(panel).to_contain_text(scene.moment)
+    cell = page.locator(".jp-CodeCell", has=page.locator(".bxl-panel")).first
+    cell.scroll_into_view_if_needed()
+    IMAGES.mkdir(exist_ok=True)
+    page.screenshot(path=IMAGES / scene.picture)
+    wait_for_end(page)
+    return saved(page, path)
+
+
 if __name__ == "__main__":
-    sys.exit(keep())
+    keep(*sys.argv[1:])
