@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -13,62 +10,29 @@ import pytest
 from blaxel_jupyter.task_client import TaskClient
 from blaxel_jupyter.task_runs import TaskRun
 from tests import blackbox_examples as examples
-from tests.imitation.task_scripts import truth
 from tests.imitation.tasks import (
     STREAM,
     Script,
     TaskFault,
     TaskHabits,
-    TaskImitation,
     invented,
     recorded,
-    task_imitation,
+)
+from tests.task_world import (
+    Serve,
+    ended,
+    events,
+    gone,
+    impatient,
+    is_whole,
+    live,
+    others,
+    seen,
+    segments,
+    serve,
 )
 
-Serve = Callable[[TaskHabits], TaskImitation]
-_DELTAS = ("text-delta", "reasoning-delta")
-
-
-@pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """Start an imitation that the environment's BLACKBOX variables point to."""
-    with ExitStack() as stack:
-
-        def start(habits: TaskHabits) -> TaskImitation:
-            server = stack.enter_context(task_imitation(habits))
-            server.environment(monkeypatch)
-            return server
-
-        yield start
-
-
-async def live(server: TaskImitation, script: Script) -> TaskRun:
-    """Follow a run that begins when its stream is opened, to its end."""
-    run_id = server.add(script, play=False)
-    async with TaskClient() as tasks:
-        return await tasks.run(run_id)
-
-
-def events(run: TaskRun) -> list[dict[str, Any]]:
-    """Return the events as they stand in the table."""
-    return [json.loads(row["payload"]) for row in run.events]
-
-
-def others(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [event for event in told if event["type"] not in _DELTAS]
-
-
-def segments(run: TaskRun) -> list[tuple[Any, ...]]:
-    names = ("kind", "block_id", "segment", "text")
-    return [tuple(row[name] for name in names) for row in run.text_blocks]
-
-
-def is_whole(run: TaskRun, script: Script) -> None:
-    """Assert that a run holds what the script says: text, reasoning, calls and status."""
-    assert truth(events(run)) == truth(script.events)
-    assert run.text == truth(script.events)["text"]
-    assert run.status == script.status
-    assert [row["seq"] for row in run.events] == list(range(len(run.events)))
+__all__ = ["impatient", "serve"]  # fixtures
 
 
 async def is_as_uncut(serve: Serve, run: TaskRun, script: Script) -> None:
@@ -94,6 +58,7 @@ async def is_as_uncut(serve: Serve, run: TaskRun, script: Script) -> None:
     ],
     ids=["same chunks", "other chunks each time", "no batch log meanwhile", "both"],
 )
+@pytest.mark.usefixtures("impatient")
 async def test_two_hundred_cuts_give_the_events_of_an_uncut_run(
     serve: Serve, habits: TaskHabits, cuts: int
 ) -> None:
@@ -107,6 +72,7 @@ async def test_two_hundred_cuts_give_the_events_of_an_uncut_run(
     await is_as_uncut(serve, run, script)
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_cuts_of_a_run_that_is_reconstructed_at_its_end_lose_nothing(serve: Serve) -> None:
     """Its last events are told from the stored parts: other block ids, another order of outputs."""
     server = serve(TaskHabits(rechunk=9))
@@ -117,6 +83,7 @@ async def test_cuts_of_a_run_that_is_reconstructed_at_its_end_lose_nothing(serve
 
 
 @pytest.mark.parametrize("rechunk", [None, 3])
+@pytest.mark.usefixtures("impatient")
 async def test_cuts_of_a_stream_that_never_replays_lose_nothing(
     serve: Serve, rechunk: int | None
 ) -> None:
@@ -139,17 +106,11 @@ async def test_what_was_missed_for_good_is_in_the_last_batch_read(
     server.go_on(run_id)
     async with TaskClient() as tasks:
         run = tasks.run(run_id)
-        waiting = asyncio.ensure_future(run.finish())
+        waiting = asyncio.ensure_future(ended(run))
         await seen(server, "/logs/stream")
         server.let_go(run_id)
         await waiting
     is_whole(run, script)
-
-
-async def seen(server: TaskImitation, ending: str, n: int = 1) -> None:
-    """Wait until the server has seen ``n`` requests for a path."""
-    while server.count(ending) < n:  # noqa: ASYNC110  # the server is in a thread of its own
-        await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("name", ["01-success", "02-failed", "03-cancelled", "05-interrupted"])
@@ -189,7 +150,7 @@ async def test_an_outage_is_survived(serve: Serve) -> None:
     run_id = server.add(script.paced(0.03), play=False)
     async with TaskClient() as tasks:
         run = tasks.run(run_id)
-        waiting = asyncio.ensure_future(run.finish())
+        waiting = asyncio.ensure_future(ended(run))
         await seen(server, "/logs/stream")
         await asyncio.to_thread(server.refuse, 1.0)
         await waiting
@@ -219,7 +180,7 @@ async def test_a_run_that_was_over_has_no_times(serve: Serve, after_end: Any, wa
     run_id = server.add(script)
     async with TaskClient() as tasks:
         if way == "follow":
-            run = await tasks.run(run_id)
+            run = await ended(tasks.run(run_id))
         else:
             run = await tasks.logs(run_id)
     is_whole(run, script)
@@ -237,7 +198,7 @@ async def test_only_calls_that_began_live_have_durations(serve: Serve) -> None:
     server.go_on(run_id) if server.status(run_id) == "queued" else None
     async with TaskClient() as tasks:
         run = tasks.run(run_id)
-        waiting = asyncio.ensure_future(run.finish())
+        waiting = asyncio.ensure_future(ended(run))
         await rows(run, 45)
         await asyncio.sleep(0.3)
         server.let_go(run_id)
@@ -255,116 +216,6 @@ async def rows(run: TaskRun, n: int) -> None:
     """Wait until a run that is being followed has ``n`` events."""
     while len(run.events) < n:  # noqa: ASYNC110  # a run has no event to wait for
         await asyncio.sleep(0.005)
-
-
-# Batch reads
-
-
-@pytest.mark.parametrize("name", examples.LINES)
-async def test_every_example_is_read_as_a_batch(serve: Serve, name: str) -> None:
-    server = serve(TaskHabits(after_end="buffer"))
-    told = examples.events(name)
-    script = Script(tuple((0.0, event) for event in told), ended=True)
-    run_id = server.add(script)
-    async with TaskClient() as tasks:
-        run = await tasks.logs(run_id, raw=True)
-    assert events(run) == told
-    assert run.raw_events == [
-        f"data: {json.dumps(e, ensure_ascii=False, separators=(',', ':'))}\n\n" for e in told
-    ]
-    assert (run.run_id, run.chat_id, run.status) == (run_id, script.chat_id, "completed")
-    expected = examples.expected()[name]
-    assert [row["tool_call_id"] for row in run.tool_calls] == [
-        call["toolCallId"] for call in expected["toolCalls"]
-    ]
-    assert [row["text"] for row in run.text_blocks] == [
-        segment["text"] for segment in expected["segments"]
-    ]
-
-
-@pytest.mark.parametrize("name", ["01-success", "02-failed", "03-cancelled"])
-async def test_live_buffer_reconstructed_and_merged_tell_the_same_run(
-    serve: Serve, name: str
-) -> None:
-    script = recorded(name, 0.001)
-    found = [await live(serve(TaskHabits()), script)]
-    for source in ("buffer", "reconstructed", "merged"):
-        server = serve(TaskHabits(after_end=source))
-        run_id = server.add(script)
-        while server.status(run_id) != script.status:  # noqa: ASYNC110  # it is in a thread of its own
-            await asyncio.sleep(0.005)
-        async with TaskClient() as tasks:
-            found.append(await tasks.logs(run_id))
-    facts = ("tool_call_id", "tool_name", "input", "output", "error_text", "exit_code", "is_error")
-    told = [
-        (
-            run.text,
-            run.status,
-            run.error,
-            {row["tool_call_id"]: tuple(row[fact] for fact in facts) for row in run.tool_calls},
-        )
-        for run in found
-    ]
-    assert told == [told[0]] * 4
-    assert [run.source for run in found[1:]] == ["buffer", "reconstructed", "merged"]
-
-
-async def test_without_deltas_the_text_is_that_of_the_message(serve: Serve) -> None:
-    server = serve(TaskHabits())
-    script = recorded("01-success", ended=True)
-    run_id = server.add(script)
-    async with TaskClient() as tasks:
-        run = await tasks.logs(run_id, include_deltas=False)
-    assert "text-delta" not in {row["type"] for row in run.events}
-    assert run.text == truth(script.events)["text"]
-    assert "messages" in (run.source or "")
-    assert [seen.query for seen in server.requests if seen.path.endswith("/logs")] == [
-        {"includeDeltas": ["false"]}
-    ]
-
-
-async def test_a_log_without_text_takes_it_from_the_message(serve: Serve) -> None:
-    """Reconstructed logs may come without any text, even when deltas are asked for."""
-    server = serve(TaskHabits(logs_text=False))
-    script = recorded("03-cancelled", ended=True)
-    run_id = server.add(script)
-    async with TaskClient() as tasks:
-        run = await tasks.logs(run_id)
-    assert run.text == truth(script.events)["text"]
-    assert "messages" in (run.source or "")
-    assert [row["state"] for row in run.tool_calls][-1] == "input-available"
-
-
-async def test_text_that_is_nowhere_is_said_to_be_missing(serve: Serve) -> None:
-    server = serve(TaskHabits(logs_text=False, details=False))
-    run_id = server.add(recorded("01-success", ended=True))
-    async with TaskClient() as tasks:
-        run = await tasks.logs(run_id)
-    assert run.text == ""
-    assert len(run.tool_calls) == 5
-    assert run.warnings
-
-
-async def test_a_message_of_another_run_of_the_thread_is_not_taken(serve: Serve) -> None:
-    """Details hold the whole chat; only the run's own message is its text."""
-    server = serve(TaskHabits(logs_text=False))
-    old = {"id": "msg_old", "role": "assistant", "parts": [{"type": "text", "text": "earlier"}]}
-    run_id = server.add(recorded("01-success", ended=True, thread=(old,)))
-    async with TaskClient() as tasks:
-        run = await tasks.logs(run_id)
-    assert run.text == truth(examples.events("01-success.ndjson"))["text"]
-
-
-async def test_runs_that_are_read_at_once_have_tables_that_stack(serve: Serve) -> None:
-    server = serve(TaskHabits())
-    names = ["01-success", "02-failed", "03-cancelled"]
-    ids = [server.add(recorded(name, ended=True)) for name in names]
-    async with TaskClient() as tasks:
-        runs = await tasks.logs_many(ids)
-    assert [run.run_id for run in runs] == ids
-    assert [row["status"] for row in runs.summary] == ["completed", "failed", "cancelled"]
-    assert {row["run_id"] for row in runs.tool_calls} == set(ids)
-    assert len(runs.events) == sum(len(run.events) for run in runs)
 
 
 # What else a client does
@@ -389,13 +240,13 @@ async def test_a_run_is_created_followed_listed_and_cancelled(serve: Serve) -> N
     held = server.add(invented(3, 40).held(5))
     async with TaskClient() as tasks:
         run = await tasks.create("say these words", model="m/1", agent="claude")
-        await run
+        await ended(run)
         assert (run.text, run.status) == ("say these words ", "completed")
         assert {task.run_id for task in await tasks.list()} == {held, run.run_id}
         assert [task.run_id for task in await tasks.list(status="running")] == [held]
         assert (await tasks.status(held)).status == "running"
         other = tasks.run(held)
-        waiting = asyncio.ensure_future(other.finish())
+        waiting = asyncio.ensure_future(ended(other))
         await seen(server, f"/tasks/{held}/logs/stream")
         await tasks.cancel(held)
         await waiting
@@ -441,13 +292,6 @@ async def test_a_cancelled_wait_can_be_taken_up_again(serve: Serve) -> None:
             await asyncio.wait_for(run.finish(), 0.3)
         assert asyncio.all_tasks() == before
         server.let_go(run_id)
-        await run
+        await ended(run)
     is_whole(run, script)
     await gone(server)
-
-
-async def gone(server: TaskImitation) -> None:
-    """Wait until no client is connected."""
-    async with asyncio.timeout(5):
-        while server.connections:  # noqa: ASYNC110  # it is in a thread of its own
-            await asyncio.sleep(0.01)
