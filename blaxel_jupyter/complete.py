@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.error import TryNext
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -31,15 +33,17 @@ def remember(sandbox: str, *processes: str) -> None:
 
 
 def remember_runs(*run_ids: str) -> None:
-    """Note task runs for completion, newest last, at most 200."""
-    _RUNS.extend(run_id for run_id in run_ids if run_id not in _RUNS)
-    del _RUNS[:-200]
+    """Note task runs for completion, newest last, each once, at most 200."""
+    seen = dict.fromkeys(reversed([*_RUNS, *run_ids]))
+    _RUNS[:] = [*seen][199::-1]
 
 
 def register(shell: InteractiveShell, magics: Any, tasks: Any) -> None:
-    """Hook completion into IPython."""
+    """Hook completion into IPython, in the place of an earlier hook; after ``%unload_ext`` it is silent."""
 
     def complete(_: object, event: Any) -> list[str]:
+        if magics not in shell.magics_manager.registry.values():
+            raise TryNext
         words = event.line[: len(event.text_until_cursor)].split()
         word = "" if event.text_until_cursor.endswith(" ") else words[-1]
         before = words[1:] if not word else words[1:-1]
@@ -51,7 +55,10 @@ def register(shell: InteractiveShell, magics: Any, tasks: Any) -> None:
         return [one for one in found if one.startswith(word)]
 
     names = ("%sandbox", "%%sandbox_exec", "%sandbox_logs", "%task", "%%task", "%task_logs")
+    hooks = shell.strdispatchers.get("complete_command")
     for name in names:
+        if hooks is not None:
+            hooks.strs.pop(name, None)
         shell.set_hook("complete_command", complete, str_key=name)
 
 

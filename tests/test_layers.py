@@ -51,7 +51,7 @@ LAYERS = {
     "task_cell": "bridge cell errors panel panel.static panel.task_static panel.task_text table"
     " task_client task_runs task_tables | IPython",
     "options": "bridge errors frontend | IPython",
-    "complete": "|",
+    "complete": "| IPython",
     "frontend": "|",
     "script": "client errors | IPython anyio",
     "magics": "cell client complete frontend options process runs sandbox_cell script table target"
