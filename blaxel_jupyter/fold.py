@@ -7,14 +7,15 @@ stays None. Pure: imports task only.
 from __future__ import annotations
 
 import re
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, TypeVar
+from operator import attrgetter
+from typing import Any, Literal
 
 import msgspec
 
-from blaxel_jupyter.task import FOLDED, Event, lenient, text_of
+from blaxel_jupyter.task import FOLDED, Event, text_of
+from blaxel_jupyter.tool_values import read_input, read_output
 
 OUTCOMES = {
     "tool-input-error": "input-error",
@@ -57,6 +58,9 @@ _USAGE = {
     "num_turns": ("num_turns", None, None),
     "result_duration_ms": ("duration_ms", None, "durationMs"),
 }
+
+_WHOLE_CALL = ["tool-call-start", "tool-input-available", "tool-output-available"]
+_KIND, _DELTA, _BLOCK_ID = attrgetter("kind"), attrgetter("delta"), attrgetter("block_id")
 
 Kind = Literal["text", "reasoning"]
 
@@ -120,6 +124,11 @@ class TextBlock(msgspec.Struct, gc=False):
     def text(self) -> str:
         """The joined text."""
         return "".join(self.pieces)
+
+    @property
+    def chars(self) -> int:
+        """Its length in code points."""
+        return sum(map(len, self.pieces))
 
     @property
     def n_deltas(self) -> int:
@@ -196,32 +205,57 @@ class Fold:
     def extend(self, first: int, events: Sequence[Event]) -> None:
         """Take events that did not come live; ``first`` is the position of the first of them.
 
-        Most of a large log is text: what goes on with a block that is open is taken here.
+        Most of a large log is text that goes on with the block before it: that is taken by the run.
         """
-        opened = self._open
-        add, touch = self.add, self.touched.append
-        current: tuple[TextBlock, int] | None = None
-        for seq, event in enumerate(events, first):
-            if event.kind == "text-delta" and (text := event.delta) is not None:
-                grown = opened.get(event.block_id) if self._open_kind == "text" else None
-                if grown is not None:
-                    if current is not grown and current is not None:
-                        touch(current[1])
-                    current = grown
-                    block = grown[0]
-                    block.pieces.append(text)
-                    block.last_seq = seq
-                    self.text_chars += len(text)
-                    self.n_text_deltas += 1
-                    continue
-            if current is not None:
-                touch(
-                    current[1]
-                )  # after its text was added: a reader on another thread sees it all
-                current = None
-            add(seq, event)
-        if current is not None:
-            touch(current[1])
+        kinds, i = list(map(_KIND, events)), 0
+        while i < len(kinds):
+            n = 1
+            if kinds[i] == "text-delta":
+                while kinds[i + n : i + n + 1] == ["text-delta"]:
+                    n += 1
+                self._pieces(first + i, events[i : i + n])
+            elif kinds[i : i + 3] == _WHOLE_CALL and self._whole_call(
+                first + i, *events[i : i + 3]
+            ):
+                n = 3
+            else:
+                self.add(first + i, events[i])
+            i += n
+
+    def _pieces(self, seq: int, run: Sequence[Event]) -> None:
+        """Take text deltas that follow one another."""
+        self.add(seq, run[0])
+        texts = list(map(_DELTA, run))
+        opened = self._open.get(run[0].block_id)
+        if opened is None or None in texts or len(set(map(_BLOCK_ID, run))) > 1:
+            for i in range(1, len(run)):
+                self.add(seq + i, run[i])
+        elif len(run) > 1:
+            block, place = opened
+            block.pieces += texts[1:]
+            block.last_seq = seq + len(run) - 1
+            self.text_chars += sum(map(len, texts[1:]))
+            self.n_text_deltas += len(run) - 1
+            self.touched.append(place)  # last: a reader on another thread then sees all of it
+
+    def _whole_call(self, seq: int, start: Event, given: Event, ended: Event) -> bool:
+        """Take the three events of a new call in one step; False where they are not that."""
+        key = start.tool_call_id
+        if key is None or key in self.calls or ended.preliminary:
+            return False
+        if not given.tool_call_id == ended.tool_call_id == key:
+            return False
+        self._open.clear()
+        name = start.tool_name or given.tool_name or ended.tool_name
+        start.tool_name = given.tool_name = ended.tool_name = name
+        call = ToolCall(len(self.calls), key, len(self.items), name, "output-available")
+        call.start_seq, call.input_seq, call.end_seq = seq, seq + 1, seq + 2
+        self._take_input(call, given)
+        self._take_output(call, ended)
+        self.calls[key] = call
+        self.items.append(call)
+        self.touched.append(call.item)
+        return True
 
     def text(self, kind: Kind = "text") -> str:
         """Return all text of one kind, joined in order."""
@@ -323,31 +357,31 @@ class Fold:
             return
         state = OUTCOMES[event.type or ""]
         final = not event.preliminary
-        output = _text(event.output)
-        if call.end_seq is not None and (not final or (state, output) == (call.state, call.output)):
+        if call.end_seq is not None and (
+            not final or (state, _text(event.output)) == (call.state, call.output)
+        ):
             return  # the same again, or older news, as in merged logs
         call.state = state if final else "preliminary"
         if final:
             call.end_seq, call.ended_at = seq, received
         self._take_input(call, event)
-        if output is not None:  # an error after partial output leaves that
-            call.output = output
-            members = _read(event.output, _Output)
-            call.stdout, call.stderr = members.stdout, members.stderr
-            code = members.exit_code if members.exitCode is None else members.exitCode
-            call.exit_code = code if code is None or abs(code) < 1 << 63 else None
-        call.error_text = event.failure if final else None
+        self._take_output(call, event)
+
+    @staticmethod
+    def _take_output(call: ToolCall, event: Event) -> None:
+        if event.output:  # an error after partial output leaves that
+            call.output = _text(event.output)
+            call.stdout, call.stderr, call.exit_code = read_output(event.output)
+        call.error_text = None if event.preliminary else event.failure
         if call.exit_code is None and call.error_text:
             found = _EXIT_CODE.match(call.error_text)
             call.exit_code = int(found[1]) if found else None
 
     @staticmethod
     def _take_input(call: ToolCall, event: Event) -> None:
-        if call.input is not None or not event.input:
-            return
-        call.input = _text(event.input)
-        members = _read(event.input, _Input)
-        call.command, call.path = members.command, members.file_path or members.path
+        if call.input is None and event.input:
+            call.input = _text(event.input)
+            call.command, call.path = read_input(event.input)
 
     # All else -------------------------------------------------------------------------------------------
 
@@ -394,41 +428,6 @@ class Fold:
 
 def _kind(event: Event) -> Kind:
     return "reasoning" if event.kind.startswith("reasoning") else "text"
-
-
-class _Input(msgspec.Struct, gc=False):
-    command: str | None = None
-    file_path: str | None = None
-    path: str | None = None
-
-
-class _Output(msgspec.Struct, gc=False):
-    stdout: str | None = None
-    stderr: str | None = None
-    exitCode: int | None = None
-    exit_code: int | None = None
-
-
-_Members = TypeVar("_Members", _Input, _Output)
-
-
-def _read(raw: msgspec.Raw, kind: type[_Members]) -> _Members:
-    """Read an input or output of whatever shape: members that are missing or of another type are None."""
-    try:
-        return msgspec.json.decode(raw, type=kind) if raw else kind()
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        value = lenient(raw)
-    members = value if isinstance(value, dict) else {}
-    command = members.get("command")
-    if isinstance(command, list) and all(isinstance(word, str) for word in command):
-        members["command"] = shlex.join(command)
-    fit: dict[str, Any] = {
-        name: member
-        for name in kind.__struct_fields__
-        if isinstance(member := members.get(name), int if "exit" in name else str)
-        and not isinstance(member, bool)
-    }
-    return kind(**fit)
 
 
 def _text(raw: msgspec.Raw) -> str | None:

@@ -178,8 +178,7 @@ class Sorter:
         burst = at <= self._at or at - self._before <= BURST
         for event in events:
             if self._replay is None:
-                fresh = None if self._skip > 0 else event
-                self._skip -= 1
+                fresh = self._beyond(event)
                 is_past = at <= self._at
             else:
                 fresh = self._replay.new(event)
@@ -190,6 +189,15 @@ class Sorter:
         self._before = at
         return new, times
 
+    def _beyond(self, event: Event) -> Event | None:
+        """Return what is left of an event after the part of the stream that the batch told."""
+        text = _text(event)
+        size = len(text) if text else event.kind not in _TEXTS
+        skipped, self._skip = min(self._skip, size), max(0, self._skip - size)
+        if not skipped:
+            return event
+        return _rest(event, text[skipped:]) if text and skipped < size else None
+
 
 def key_of(event: Event) -> Key:
     """Return what makes an event the same as another one, wherever each was read."""
@@ -199,19 +207,35 @@ def key_of(event: Event) -> Key:
 
 
 def overlap(batch: Sequence[Event], stream: Sequence[Event]) -> int:
-    """Tell how many of a batch's last events a stream begins with, that tells only what is new.
+    """Tell how much of a batch's end a stream begins with, that tells only what is new.
+
+    Chunks may differ, so characters of text are compared, and other events by what they are.
 
     Args:
         batch: the log, read after the stream was opened.
-        stream: what the stream had brought when the batch came: all of it is in the batch, unless it was
-            quicker. More of the batch may still be on its way through the stream.
+        stream: what the stream has brought so far. More of the batch may be on its way.
+
+    Returns:
+        Characters of text and other events, counted together.
     """
-    said, heard = [key_of(event) for event in batch], [key_of(event) for event in stream]
-    n: int
-    for n in [*range(len(heard), len(said) + 1), *range(min(len(heard) - 1, len(said)), 0, -1)]:
-        if all(one == other for one, other in zip(said[len(said) - n :], heard, strict=False)):
-            return n
-    return 0
+    marks: dict[Key, str] = {}
+    said, heard = _content(batch, marks), _content(stream, marks)
+    at = said.rfind(heard) if heard else -1
+    if at >= 0:
+        return len(said) - at
+    return next((n for n in range(len(heard) - 1, 0, -1) if said.endswith(heard[:n])), 0)
+
+
+def _content(events: Sequence[Event], marks: dict[Key, str]) -> str:
+    """Write events as one text: their characters, and a private character for every other event."""
+    parts = []
+    for event in events:
+        text = _text(event)
+        if text is None and event.kind not in _TEXTS:
+            key = key_of(event)
+            text = marks.setdefault(key, chr(0xF0000 + len(marks) % 0xFFFE))
+        parts.append(text or "")
+    return "".join(parts)
 
 
 def is_told(event: Event) -> bool:

@@ -198,6 +198,10 @@ class Event(msgspec.Struct, gc=False, rename=_NAMES.get):
         return value if isinstance(value, dict) else {}
 
 
+_EVENT_READER = msgspec.json.Decoder(Event)
+_EVENTS_READER = msgspec.json.Decoder(list[Event])
+
+
 class TaskLog(msgspec.Struct):
     """A batch log as read (tasks protocol 2.6).
 
@@ -245,11 +249,12 @@ def read_log(body: bytes, *, cut: bool = False) -> TaskLog:
     except UNREADABLE:
         value = lenient(events or b"null")
         raws = [_dumped(item) for item in value] if isinstance(value, list) else None
+        events = None
     if raws is None:
         log.warnings["log has no list of events"] += 1
         log.events = read_raw(log.raw_events or [], log.warnings)
     else:
-        log.events = read_events(raws)
+        log.events = read_events(raws, events or b"")
     return log
 
 
@@ -264,10 +269,17 @@ _EVENTS = re.compile(rb'"events"\s*:\s*\[')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def read_events(raws: Sequence[bytes | msgspec.Raw]) -> list[Event]:
-    """Read events, each from its JSON text, whatever it holds."""
+def read_events(
+    raws: Sequence[bytes | msgspec.Raw], array: bytes | msgspec.Raw = b""
+) -> list[Event]:
+    """Read events, each from its JSON text, whatever it holds.
+
+    Args:
+        raws: the events' texts.
+        array: the text of all of them as one JSON array, where there is one.
+    """
     try:
-        events = msgspec.json.decode(b"[%b]" % b",".join(raws), type=list[Event])
+        events = _EVENTS_READER.decode(array or b"[%b]" % b",".join(raws))
     except UNREADABLE:
         return [read_event(raw) for raw in raws]
     for event, raw in zip(events, raws, strict=True):
@@ -278,7 +290,7 @@ def read_events(raws: Sequence[bytes | msgspec.Raw]) -> list[Event]:
 def read_event(raw: bytes | msgspec.Raw) -> Event:
     """Read one event from JSON text that some reader can read; what has another type counts as absent."""
     try:
-        event = msgspec.json.decode(raw, type=Event)
+        event = _EVENT_READER.decode(raw)
     except UNREADABLE:
         event = _picked(lenient(raw))
     event.payload = raw

@@ -210,8 +210,6 @@ class TaskFollow:
             return  # made up from the messages: the batch read at the end tells it better
         if past is not None and not (chunk and sorter.is_replay(chunk.events[0])):
             yield self._record_batch(past)
-        if past is None and chunk and not sorter.is_replay(chunk.events[0]):
-            return  # nothing tells what was before it: try again
         try:
             while chunk is None and is_open:
                 if (await self._status()).ended:
@@ -219,7 +217,12 @@ class TaskFollow:
                 chunk = await self._receive(chunks, IDLE)
             if chunk is None:
                 return
+            aligned = past is not None and past.source == "buffer"
+            if not aligned and not sorter.is_replay(chunk.events[0]):
+                return  # nothing tells exactly what was before it: read again
             waiting = [chunk, *_waiting(chunks)]
+            if not fresh and not sorter.is_replay(chunk.events[0]):
+                waiting += await self._gathered(chunks)
             sorter.begin([event for one in waiting for event in one.events])
             for one in waiting:
                 yield self._record(*sorter.sort(one.events, one.at))
@@ -242,6 +245,14 @@ class TaskFollow:
         with anyio.move_on_after(patience):
             return await chunks.receive()
         return None
+
+    async def _gathered(self, chunks: _Chunks) -> list[_Chunk]:
+        """Listen a little longer: the more was heard, the surer it is found in the batch read."""
+        found: list[_Chunk] = []
+        with anyio.move_on_after(AT_ONCE), suppress(anyio.EndOfStream):
+            while True:
+                found.append(await chunks.receive())
+        return found
 
     # Recording ------------------------------------------------------------------------------------------
 

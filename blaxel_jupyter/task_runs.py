@@ -128,12 +128,13 @@ class TaskRun(Followed):
     @property
     def tool_calls(self) -> Table:
         """One row a tool call, as it stands now."""
-        return task_tables.tool_calls_table(self.run_id, list(self.fold.calls.values()))
+        calls = list(self.fold.calls.values())
+        return task_tables.tool_calls_table(self.run_id, calls, final=self.final)
 
     @property
     def text_blocks(self) -> Table:
         """One row a stretch of text or reasoning; positions are null where it came from the messages."""
-        return task_tables.text_blocks_table(self.run_id, self._blocks())
+        return task_tables.text_blocks_table(self.run_id, self._blocks(), final=self.final)
 
     @property
     def summary(self) -> Table:

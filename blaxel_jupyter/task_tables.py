@@ -105,8 +105,6 @@ SUMMARY: tuple[Column, ...] = (
 )
 """The columns of ``TaskRun.summary``; times and ``duration_ms`` are the service's, where it tells them."""
 
-_CALL_FIELDS = [column.name for column in TOOL_CALLS if column.name != "run_id"]
-
 
 def events_table(run_id: str) -> Table:
     """Make an empty events table."""
@@ -121,44 +119,47 @@ def extend_events(
     def each(name: str) -> Callable[[], list[Any]]:
         return lambda: list(map(attrgetter(name), events))
 
+    def kinds() -> list[str | None]:
+        return [kind or None for kind in map(attrgetter("kind"), events)]
+
     table.extend(
         len(events),
-        type=lambda: [FOLDED.get(event.kind, event.kind) or None for event in events],
+        type=lambda: [FOLDED.get(kind or "", kind) for kind in kinds()],
         block_id=each("block_id"),
         tool_call_id=each("tool_call_id"),
         tool_name=each("tool_name"),
         text=lambda: [event.text if event.delta is None else event.delta for event in events],
-        payload=lambda: [event.json for event in events],
+        payload=lambda: [
+            str(raw, "utf-8", "replace") for raw in map(attrgetter("payload"), events)
+        ],
         received=received,
         source=source,
-        type_raw=lambda: [event.kind or None for event in events],
+        type_raw=kinds,
     )
 
 
-def tool_calls_table(run_id: str, calls: Iterable[ToolCall]) -> Table:
-    """Lay calls out in the order of their first event, as they are now."""
-    rows = list(calls)
-    table = Table(TOOL_CALLS, constants={"run_id": run_id}, position=None)
-    table.extend(len(rows), **{name: list(map(attrgetter(name), rows)) for name in _CALL_FIELDS})
-    return table
+def tool_calls_table(run_id: str, calls: Iterable[ToolCall], *, final: bool = False) -> Table:
+    """Lay calls out in the order of their first event, as they are now; ``final`` ones do not change."""
+    return _of_objects(TOOL_CALLS, run_id, list(calls), final=final)
 
 
-def text_blocks_table(run_id: str, blocks: Iterable[TextBlock]) -> Table:
-    """Lay text blocks out in order, as they are now."""
-    rows = list(blocks)
-    texts = [block.text for block in rows]
-    table = Table(TEXT_BLOCKS, constants={"run_id": run_id}, position=None)
+def text_blocks_table(run_id: str, blocks: Iterable[TextBlock], *, final: bool = False) -> Table:
+    """Lay text blocks out in order, as they are now; ``final`` ones do not change."""
+    return _of_objects(TEXT_BLOCKS, run_id, list(blocks), final=final)
+
+
+def _of_objects(
+    columns: tuple[Column, ...], run_id: str, rows: Sequence[object], *, final: bool
+) -> Table:
+    """Make a table of attributes; a column of what does not change is made when somebody looks at it."""
+
+    def maker(name: str) -> Callable[[], list[Any]]:
+        return lambda: list(map(attrgetter(name), rows))
+
+    table = Table(columns, constants={"run_id": run_id}, position=None)
+    makers = {one.name: maker(one.name) for one in columns if one.name != "run_id"}
     table.extend(
-        len(rows),
-        kind=[block.kind for block in rows],
-        block_id=[block.block_id for block in rows],
-        segment=[block.segment for block in rows],
-        text=texts,
-        first_seq=[block.first_seq for block in rows],
-        last_seq=[block.last_seq for block in rows],
-        n_deltas=[block.n_deltas for block in rows],
-        chars=[len(text) for text in texts],
-        closed=[block.closed for block in rows],
+        len(rows), **(makers if final else {name: make() for name, make in makers.items()})
     )
     return table
 
