@@ -3,6 +3,7 @@
 
 const AT_END = 2; // pixels
 const GUESS = 26; // pixels: a closed row
+const HIGHEST = 1000; // pixels: more than a view is high without being pulled
 
 export interface TimelineRows {
   length(): number;
@@ -30,6 +31,10 @@ export class Timeline {
   #frame = 0;
   #width = 0;
   #top = 0; // where the scroller was left, by us or by the reader
+  #screen = 0; // its height without borders,
+  #padding = 0; // and what of that is no row's
+  #total = -1; // the height of all rows
+  #shown = "";
 
   constructor(
     readonly scroller: HTMLElement,
@@ -116,18 +121,18 @@ export class Timeline {
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
     this.#count = this.rows.length();
+    this.#screen = this.scroller.clientHeight;
     // The first pass places by what is known, the others by what was measured.
     for (let pass = 0; pass < 4; pass++) {
       this.#place();
       if (!this.#draw()) break;
     }
-    if (this.#scrollRange() === 0) this.pinned = true;
-    this.#place();
+    if (this.scroller.clientHeight !== this.#screen) this.schedule(); // it grows with its rows, at first
     this.#keep();
     this.painted();
   }
 
-  /** Lay the rows out, and scroll to where the reader was. */
+  /** Lay the rows out, and scroll to where the reader was. Nothing is asked that needs a layout. */
   #place(): void {
     const tops =
       this.#tops.length > this.#count ? this.#tops : new Float64Array(this.#count * 2 + 1);
@@ -142,21 +147,32 @@ export class Timeline {
     }
     tops[this.#count] = at;
     this.#tops = tops;
-    this.#spacer.style.height = `${at}px`;
-    this.scroller.style.setProperty("--bxl-height", `${Math.ceil(at)}px`);
-    let target = this.scroller.scrollTop;
-    if (this.pinned) target = this.#scrollRange();
+    this.#resize(at);
+    const range = Math.max(0, at + this.#padding - this.#screen);
+    if (range === 0) this.pinned = true;
+    let target = this.#top;
+    if (this.pinned) target = range;
     else if (anchored >= 0) target = anchored - (anchor?.offset ?? 0);
     else if (anchor) target = tops[Math.min(anchor.row, this.#count)] - anchor.offset;
-    if (Math.abs(target - this.scroller.scrollTop) >= 1) this.scroller.scrollTop = target;
-    this.#top = this.scroller.scrollTop;
-    this.#body.style.transform = `translateY(${tops[this.#rowAt(this.#top - this.#overscan())]}px)`;
+    target = Math.max(0, Math.min(range, target));
+    if (Math.abs(target - this.#top) >= 1 || this.pinned) this.scroller.scrollTop = target;
+    this.#top = target;
+    this.#body.style.transform = `translateY(${tops[this.#rowAt(target - this.#overscan())]}px)`;
+  }
+
+  #resize(total: number): void {
+    if (total === this.#total) return;
+    this.#total = total;
+    this.#spacer.style.height = `${total}px`;
+    const shown = `${Math.min(HIGHEST, Math.ceil(total))}px`;
+    if (this.#shown !== shown) this.scroller.style.setProperty("--bxl-height", shown);
+    this.#shown = shown;
   }
 
   /** Put the rows near the screen into the document; true if some have another height than was known. */
   #draw(): boolean {
     const first = this.#rowAt(this.#top - this.#overscan());
-    const end = this.#top + this.scroller.clientHeight + this.#overscan();
+    const end = this.#top + this.#screen + this.#overscan();
     const last = Math.min(this.#count, this.#rowAt(end) + 1);
     const wanted = new Map<number, number>();
     for (let row = first; row < last; row++) wanted.set(this.rows.key(row), row);
@@ -213,7 +229,7 @@ export class Timeline {
   }
 
   #overscan(): number {
-    return Math.max(200, this.scroller.clientHeight / 2);
+    return Math.max(200, this.#screen / 2);
   }
 
   /** Where rows begin on screen while nothing is scrolled. */
@@ -233,6 +249,8 @@ export class Timeline {
   #resized(): void {
     if (this.scroller.clientWidth !== this.#width) this.#heights.clear();
     this.#width = this.scroller.clientWidth;
+    const { paddingTop, paddingBottom } = getComputedStyle(this.scroller);
+    this.#padding = (Number.parseFloat(paddingTop) || 0) + (Number.parseFloat(paddingBottom) || 0);
     this.schedule();
   }
 
