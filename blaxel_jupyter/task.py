@@ -17,7 +17,6 @@ import msgspec
 
 from blaxel_jupyter.errors import ProtocolError
 from blaxel_jupyter.salvage import past_separators, whole_values
-from blaxel_jupyter.wire import SseDecoder
 
 STATUSES = {
     **dict.fromkeys(("queued", "pending"), "queued"),
@@ -321,37 +320,6 @@ def read_data(data: bytes, warnings: Counter[str], name: str = "message") -> lis
     if not event.kind and name != "message":
         event.kind = name
     return [event]
-
-
-def read_recording(data: bytes, warnings: Counter[str]) -> list[tuple[Event, int | None]]:
-    """Read a recorded run: NDJSON of events or of ``{seq, recvMs, event}``, or the bytes of a stream.
-
-    Returns:
-        Events with the time of receipt in UTC microseconds, None where it was not recorded.
-    """
-    if not data.lstrip().startswith(b"{"):
-        decoder = SseDecoder()
-        return [
-            (event, None)
-            for sse in decoder.feed(data) + decoder.close()
-            for event in read_data(sse.data, warnings, sse.name)
-        ]
-    recorded: list[tuple[Event, int | None]] = []
-    for line in filter(None, map(bytes.strip, data.split(b"\n"))):
-        try:
-            record = msgspec.json.decode(line, type=_Record)
-        except UNREADABLE:
-            recorded += [(event, None) for event in read_data(line, warnings)]
-        else:
-            known = 0 <= record.recvMs < 1e15
-            at = int(record.recvMs * 1000) if known else None
-            recorded.append((read_event(record.event), at))
-    return recorded
-
-
-class _Record(msgspec.Struct):
-    event: msgspec.Raw
-    recvMs: float
 
 
 def status_of(raw: str | None) -> str:

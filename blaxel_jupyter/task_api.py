@@ -15,7 +15,13 @@ from urllib.parse import quote, unquote, urlencode
 import anyio
 
 from blaxel_jupyter import credentials
-from blaxel_jupyter.errors import NotFoundError, ProtocolError, StatusError, TransportError
+from blaxel_jupyter.errors import (
+    BlaxelError,
+    NotFoundError,
+    ProtocolError,
+    StatusError,
+    TransportError,
+)
 from blaxel_jupyter.task import Task, TaskLog, TaskStatus, read_log
 from blaxel_jupyter.transport import Auth, HeaderAuth, Http, read_json, retried
 
@@ -106,12 +112,12 @@ class TaskApi:
         self, run_id: str, *, patience: float = READ_PATIENCE, report: Report | None = None
     ) -> TaskStatus:
         """Read how a run stands."""
-        answer = await self._read(f"/tasks/{segment(run_id)}/status", patience, report)
+        answer = await self._read(f"/tasks/{_segment(run_id)}/status", patience, report)
         return TaskStatus.parse(answer)
 
     async def details(self, run_id: str, *, patience: float = READ_PATIENCE) -> dict[str, Any]:
         """Read a run's details, with the messages of its thread."""
-        answer = await self._read(f"/tasks/{segment(run_id)}", patience)
+        answer = await self._read(f"/tasks/{_segment(run_id)}", patience)
         if not isinstance(answer, dict):
             raise ProtocolError("The service's answer holds no task. Try again in a moment.")
         return answer
@@ -125,7 +131,7 @@ class TaskApi:
         """
         query = {"includeDeltas": str(deltas).lower()} if not deltas else {}
         query |= {"raw": "true"} if raw else {}
-        path = f"/tasks/{segment(run_id)}/logs" + (f"?{urlencode(query)}" if query else "")
+        path = f"/tasks/{_segment(run_id)}/logs" + (f"?{urlencode(query)}" if query else "")
         body, cut = bytearray(), False
         try:
             async with self.stream(path, silence=60.0) as chunks:
@@ -171,12 +177,24 @@ class TaskApi:
 
     def follow(self, run_id: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Open the run's event stream (tasks protocol 2.7)."""
-        return self.stream(f"/tasks/{segment(run_id)}/logs/stream")
+        return self.stream(f"/tasks/{_segment(run_id)}/logs/stream")
 
     # Writes ---------------------------------------------------------------------------------------------
 
-    async def ask(self, method: str, path: str, *, json: object = None) -> Any:
-        """Send one request once and return its JSON."""
+    async def create(self, path: str, body: object) -> Any:
+        """Post; again only where the service was too busy to take it."""
+        return await retried(
+            lambda: self._ask("POST", path, json=body), patience=READ_PATIENCE, may_pass=_is_busy
+        )
+
+    async def cancel(self, run_id: str) -> Any:
+        """Cancel a run; to ask twice does no harm."""
+        path = f"/tasks/{_segment(run_id)}"
+        return await retried(
+            lambda: self._ask("PATCH", path, json={"action": "cancel"}), patience=READ_PATIENCE
+        )
+
+    async def _ask(self, method: str, path: str, *, json: object = None) -> Any:
         service = await self.service()
         try:
             answer = await self._http.request(
@@ -190,7 +208,7 @@ class TaskApi:
     async def _read(self, path: str, patience: float, report: Report | None = None) -> Any:
         async def attempt() -> Any:
             try:
-                answer = await self.ask("GET", path)
+                answer = await self._ask("GET", path)
             except (TransportError, StatusError):
                 if report is not None:
                     report("connection lost; trying again")
@@ -207,12 +225,15 @@ class TaskApi:
             self._service = None
 
 
+def _is_busy(error: BlaxelError) -> bool:
+    return isinstance(error, StatusError) and error.status_code == 429
+
+
 def _bearer(key: str) -> Auth:
     return HeaderAuth({"Authorization": f"Bearer {key}"})
 
 
-def segment(run_id: str) -> str:
-    """Write a run id as one segment of a path."""
+def _segment(run_id: str) -> str:
     return quote(run_id, safe="")
 
 

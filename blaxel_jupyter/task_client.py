@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self
+from urllib.parse import quote
 
 from blaxel_jupyter.errors import (
     BlaxelError,
@@ -20,7 +21,7 @@ from blaxel_jupyter.errors import (
     is_passing,
 )
 from blaxel_jupyter.task import TaskEvent, TaskLog, TaskStatus, text_of
-from blaxel_jupyter.task_api import HINTS, READ_PATIENCE, TaskApi, TaskPage, segment
+from blaxel_jupyter.task_api import HINTS, READ_PATIENCE, TaskApi, TaskPage
 from blaxel_jupyter.task_follow import TaskFollow
 from blaxel_jupyter.task_runs import Controls, TaskRun, TaskRuns
 from blaxel_jupyter.transport import AsyncTransport, Http, retried
@@ -269,19 +270,19 @@ class TaskClient:
         """Continue a run's thread with another prompt; ``model`` needs ``agent`` (tasks protocol 2.8)."""
         _check(run_id)
         body = {"prompt": prompt, "model": model, "agent": agent}
-        answer = await self._post(f"/tasks/{segment(run_id)}/continue", body)
+        answer = await self._post(f"/tasks/{quote(run_id, safe='')}/continue", body)
         return self._created(answer, prompt, model, agent)
 
     async def cancel(self, run_id: str) -> TaskStatus:
         """Cancel a run and return how it stands then; one that has ended stays as it is."""
         _check(run_id)
-        await self._api.ask("PATCH", f"/tasks/{segment(run_id)}", json={"action": "cancel"})
+        await self._api.cancel(run_id)
         return await self._api.status(run_id)
 
     async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in body.items() if value is not None}
         try:
-            answer = await self._api.ask("POST", path, json=given)
+            answer = await self._api.create(path, given)
         except TransportError as error:
             if not error.sent:
                 raise

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from blaxel_jupyter.errors import BlaxelError, ProtocolError, is_passing
+from blaxel_jupyter.errors import BlaxelError, ProtocolError, StatusError, is_passing
 from blaxel_jupyter.fold import TERMINAL
 from blaxel_jupyter.replays import HEADS, Held, Replay, Sorter, is_told, key_of
 from blaxel_jupyter.task import (
@@ -99,6 +99,7 @@ class TaskFollow:
         self._clock = clock
         self._held = Held(run.read_events())
         self._delivered = self._cut = False
+        self._asked = 0.0
 
     async def new(self) -> AsyncGenerator[Sequence[int], None]:
         """Yield the ``seq`` of new events each time some were recorded, until the run has ended.
@@ -116,7 +117,7 @@ class TaskFollow:
                         yield seqs
             status = await self._settled(await self._status())
             if not status.ended:
-                await asyncio.sleep(pause * random.uniform(0.7, 1.3))
+                await asyncio.sleep(max(pause * random.uniform(0.7, 1.3), self._asked))
                 # A cut may come at once again; a stream that ends by itself, or cannot be opened, waits.
                 cut = self._cut and self._delivered
                 pause = SHORT_PAUSE if cut else min(max(pause * 2, 0.1), LONGEST_PAUSE)
@@ -158,6 +159,7 @@ class TaskFollow:
             await asyncio.gather(reader, return_exceptions=True)
         error = None if reader.cancelled() else reader.exception()
         self._cut = error is not None
+        self._asked = error.retry_after if isinstance(error, StatusError) else 0.0
         if error is not None and not (isinstance(error, BlaxelError) and is_passing(error)):
             raise error
         self._run.tell_trouble("connection lost; trying again" if error else None)

@@ -6,18 +6,22 @@ network. Made by the task client.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from blaxel_jupyter import bridge, task_tables
+from blaxel_jupyter.errors import BlaxelError
 from blaxel_jupyter.fold import Fold, Kind, TextBlock
 from blaxel_jupyter.followed import Followed
 from blaxel_jupyter.parts import events_of
+from blaxel_jupyter.recording import read_recording, write_recording
 from blaxel_jupyter.table import Table
 from blaxel_jupyter.task import (
     ENDED,
@@ -169,6 +173,35 @@ class TaskRun(Followed):
             there: set[Kind] = {block.kind for block in blocks}
             blocks += [block for block in self._messages.blocks if block.kind not in there]
         return blocks
+
+    # Keeping --------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the events with their times of receipt to a file, one JSON object a line.
+
+        The service forgets a live run's times, tokens and cost: its log is made up from messages later.
+        """
+        payloads, times = self.events.column("payload"), self.events.column("received")
+        Path(path).write_bytes(write_recording(zip(payloads, times, strict=True)))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> TaskRun:
+        """Read a run that ``save`` wrote, or any recording: events one a line, or a stream's bytes.
+
+        Its ``source`` is ``recording``; the status is what the last event said, ``unknown`` without one.
+        """
+        notes: Counter[str] = Counter()
+        recorded = read_recording(Path(path).read_bytes(), notes)
+        ids = [text_of(event.data.get("runId")) for event, _ in recorded if event.kind in _NAMING]
+        run_id = next(filter(None, ids), Path(path).stem)
+        run = cls(run_id, Controls(_no_service, _no_service), target="recording")
+        run.record([event for event, _ in recorded], "stream", [at for _, at in recorded])
+        run.note_all(notes)
+        ending = {"error": "failed", "abort": "cancelled"}.get(run.fold.terminal or "")
+        run.facts.status_raw = run.fold.finish_status or ending
+        run.source = "recording"
+        run.end()
+        return run
 
     # Control --------------------------------------------------------------------------------------------
 
@@ -354,6 +387,13 @@ _SAME = (
     *("chat_id", "assistant_message_id", "previous_run_id", "status_raw", "model", "agent"),
     *("repo_url", "base_branch", "created_branch"),
 )
+
+
+_NAMING = ("resume", "start", "finish")
+
+
+async def _no_service(_: object) -> None:
+    raise BlaxelError("This run was read from a file: there is no service to ask.")
 
 
 def _micros(time: datetime | None) -> int | None:

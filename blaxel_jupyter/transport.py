@@ -23,6 +23,7 @@ from blaxel_jupyter import credentials
 from blaxel_jupyter.errors import (
     PASSING,
     AuthError,
+    BlaxelError,
     CredentialsError,
     NotFoundError,
     ProtocolError,
@@ -280,13 +281,14 @@ async def retried(
     attempt: Callable[[], Awaitable[Any]],
     *,
     patience: float,
+    may_pass: Callable[[BlaxelError], bool] = is_passing,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Any:
     """Repeat a read until it succeeds, fails for good, or ``patience`` seconds have passed.
 
-    Only for requests that change nothing. Delays double from 0.1 to 5 s with jitter, or are what the
-    server asked for with Retry-After.
+    Only for requests that change nothing, or where ``may_pass`` knows that nothing was changed. Delays
+    double from 0.1 to 5 s with jitter, or are what the server asked for with Retry-After.
     """
     deadline = clock() + patience
     delay = 0.1
@@ -296,7 +298,7 @@ async def retried(
         except (TransportError, StatusError) as error:
             asked = error.retry_after if isinstance(error, StatusError) else 0.0
             wait = max(delay * random.uniform(0.7, 1.3), asked)
-            if not is_passing(error) or clock() + wait > deadline:
+            if not may_pass(error) or clock() + wait > deadline:
                 raise
         await sleep(wait)
         delay = min(delay * 2, 5.0)

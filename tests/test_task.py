@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blaxel_jupyter import ProtocolError
+from blaxel_jupyter.recording import read_recording
 from blaxel_jupyter.task import (
     ENDED,
     Event,
@@ -24,7 +25,6 @@ from blaxel_jupyter.task import (
     read_event,
     read_log,
     read_raw,
-    read_recording,
     status_of,
     time_of,
     words_of,
