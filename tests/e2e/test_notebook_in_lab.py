@@ -34,7 +34,8 @@ RUNS = ("%%sandbox_exec", "%sandbox_logs", "%%task", "%task_logs $fix")
 class Scene:
     """A notebook and its picture: its first panel, taken as soon as it shows a text.
 
-    ``size`` is the window's while it is taken; ``command`` a text of the first run, once it is saved.
+    ``size`` is the window's while it is taken; ``command`` a text of the first run, once it is saved;
+    ``opened`` a text of the panel's row that is opened for the picture.
     """
 
     path: Path
@@ -42,13 +43,18 @@ class Scene:
     moment: str
     size: tuple[int, int]
     command: str
+    opened: str | None = None
 
 
 SCENES = {
     scene.path.stem: scene
     for scene in (
         Scene(TOUR, "panel.png", "tick 5", (900, 560), 'echo "tick $i"'),
-        Scene(TASKS, "task.png", "count: ok", (900, 760), 'print ($1 % 7 ? "ok" : "error"), $1'),
+        Scene(
+            *(TASKS, "task.png", "part in read", (900, 1010)),
+            command='print ($1 % 7 ? "ok" : "error"), $1',
+            opened="tee counts.txt",
+        ),
     )
 }
 
@@ -152,7 +158,11 @@ def taken(lab: Lab, page: Page, scene: Scene) -> dict[str, Any]:
     panel = page.locator(".bxl-panel").first
     expect(panel).to_contain_text(scene.moment)
     cell = page.locator(".jp-CodeCell", has=page.locator(".bxl-panel")).first
-    cell.scroll_into_view_if_needed()
+    cell.evaluate("cell => cell.scrollIntoView({block: 'start'})")
+    if scene.opened:
+        panel.locator(".bxl-head", has_text=scene.opened).click()
+        page.mouse.move(0, 0)
+        expect(panel.locator(".bxl-out")).not_to_have_count(0)
     IMAGES.mkdir(exist_ok=True)
     page.screenshot(path=IMAGES / scene.picture)
     wait_for_end(page)
