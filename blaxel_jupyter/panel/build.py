@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 PANEL = Path(__file__).resolve().parent
-SOURCES = ("src/*.ts", "src/panel.css", "package.json", "bundle.cjs")
+SOURCES = ("src/*.ts", "src/*.css", "package.json", "bundle.cjs")
 OUTPUTS = ("dist/panel.js", "dist/panel.css")
 BUDGET = 60_000
 """Bytes of ``panel.js`` at most: all of it travels with every panel."""

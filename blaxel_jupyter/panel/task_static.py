@@ -100,7 +100,7 @@ def _tool(call: ToolCall, *, final: bool) -> str:
     elif failed is None:
         parts.append(f'<span class="bxs-note">{NEVER_ENDED if final else "running"}</span>')
     if call.duration_ms is not None:
-        parts.append(f'<span class="bxs-note">{seconds(call.duration_ms / 1000)}</span>')
+        parts.append(f'<span class="bxs-took">{seconds(call.duration_ms / 1000)}</span>')
     opened = " open" if failed else ""
     line = f"<summary>{mark} {' '.join(parts)}</summary>"
     inner = _sections(tool_sections(call)) or _div("note", "nothing more is known")
@@ -141,7 +141,8 @@ _STYLE = "".join(
         "max-height:520px;overflow:auto}",
         ".bxs-story>*{margin:3px 0}.bxs .bxs-story .bxs-error{padding:0}",
         ".bxs-text{white-space:pre-wrap;overflow-wrap:anywhere;max-width:90ch}",
-        ".bxs-quiet,.bxs-thought{opacity:.75}.bxs-quiet{overflow-wrap:anywhere}",
+        ".bxs-quiet,.bxs-thought,.bxs-took{opacity:.75}",
+        ".bxs-quiet{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}",
         f".bxs-quiet,.bxs-asked{{{_MONO};font-size:12px}}",
         ".bxs-thought{font-style:italic}",
         ".bxs summary{cursor:pointer;overflow-wrap:anywhere}",

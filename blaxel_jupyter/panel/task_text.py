@@ -223,7 +223,7 @@ class Printer:
         if head.group == "other":
             return
         yield from self._finished(None)
-        line = other_line(head.group, head.name, head.summary)
+        line = f"-- {other_line(head.group, head.name, head.summary)} --"
         yield self._styled(_RED, line) if head.failed else line
         if head.group == "files":
             yield from self._section(next(other_sections(item, head)), "    ")
@@ -318,7 +318,7 @@ def told(call: ToolCall) -> Iterator[Section]:
 def other_line(group: str, name: str, words: str) -> str:
     """Return the line of an event that is neither text nor a tool call."""
     what = f"unknown event {name}" if group == "unknown" else name
-    return f"-- {what}: {words} --" if words else f"-- {what} --"
+    return f"{what}: {words}" if words else what
 
 
 def text_section(block: TextBlock) -> Section:

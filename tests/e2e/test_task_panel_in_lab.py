@@ -437,3 +437,19 @@ def test_ten_thousand_events_keep_few_elements(notebook: Notebook) -> None:
     page.get_by_label("Search the story").fill("text 1234")
     expect(page.locator(".bxl-now")).to_have_text("text 1234")
     assert page.locator(".bxl-panel *").count() < 1500
+
+
+def test_what_is_huge_is_cut_and_counted(notebook: Notebook) -> None:
+    """A text and an output too long to be shown say how much is left out, and where it is."""
+    page = notebook(
+        START + "run.add(said('words ' * 50_000), *bash(1, 'yes', 'y\\n' * 500_000)); run.end()"
+        f"{FLUSH}panel"
+    )
+    run_cell(page, 0)
+    head(page, "yes").click()
+    output = item(page, "yes").locator(".bxl-out").last
+    expect(output.locator(".bxl-left")).to_have_text(
+        re.compile("^… 980,0.. more characters; the run")
+    )
+    page.locator(".bxl-said .bxl-left").wait_for()
+    expect(page.locator(".bxl-said .bxl-left")).to_have_text(re.compile("^… 100,000 more"))

@@ -45,7 +45,8 @@ function fillText(node: HTMLElement, item: Item, part: number, look: Look): void
   const text = partText(item, part);
   const pieces = joined(styled(text));
   const ranges = look.ranges?.[part] ?? [];
-  const plain = ranges.length === 0 && pieces.length === 1 && isPlain(pieces[0]);
+  const left = part === item.ends.length ? leftOut(item.cut ?? 0) : null;
+  const plain = ranges.length === 0 && pieces.length === 1 && isPlain(pieces[0]) && !left;
   const before = grown.get(node);
   if (plain && before?.isConnected && pieces[0].text.startsWith(before.data)) {
     before.appendData(pieces[0].text.slice(before.length));
@@ -62,6 +63,14 @@ function fillText(node: HTMLElement, item: Item, part: number, look: Look): void
     return;
   }
   marked(node, pieces, look, part);
+  if (left) node.append(left);
+}
+
+/** What stands where a text goes on that is too long to be shown; null if nothing is left out. */
+function leftOut(characters: number): HTMLElement | null {
+  if (characters === 0) return null;
+  const count = characters.toLocaleString("en");
+  return element("span", "bxl-left", `… ${count} more characters; the run's tables hold all …`);
 }
 
 function fillFolding(node: HTMLElement, item: Item, look: Look): void {
@@ -150,6 +159,7 @@ function bodyOf(item: Item, look: Look): HTMLElement {
       marked(text, joined(styled(partText(item, part))), look, part);
       body.append(text);
     }
+    body.append(leftOut(item.cut ?? 0) ?? "");
     return body;
   }
   let at = HEAD_FIELDS;
@@ -172,10 +182,8 @@ function sectionOf(section: Section, look: Look, at: number): HTMLElement {
   if (form === "error") out.classList.add("bxl-err");
   if (form === "json" || form === "event") out.classList.add("bxl-json");
   sectionTexts(section).forEach((text, i) => {
-    if (i > 0) {
-      const left = `… ${cut.toLocaleString("en")} more characters; the run's tables hold all …`;
-      out.append(element("span", "bxl-left", left));
-    }
+    const left = i > 0 ? leftOut(cut) : null;
+    if (left) out.append(left);
     if (text) marked(out, joined(styled(text)), look, at + i);
   });
   if (form === "event") {

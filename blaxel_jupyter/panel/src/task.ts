@@ -115,7 +115,7 @@ export class TaskView {
     const marks = `${this.#search.stamp(item)}:${now}`;
     if (item.kind !== "text") return `${item.stamp}:${this.#isOpen(item)}:${this.#final}:${marks}`;
     const end = item.ends[part] ?? item.text?.length;
-    return `${end}:${part < item.ends.length}:${marks}`;
+    return `${end}:${part < item.ends.length || item.cut}:${marks}`;
   }
 
   #fill(node: HTMLElement, { item, part }: Row): void {
