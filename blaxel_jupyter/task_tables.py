@@ -14,6 +14,9 @@ from blaxel_jupyter.fold import Fold, TextBlock, ToolCall
 from blaxel_jupyter.table import Column, Table
 from blaxel_jupyter.task import FOLDED, Event
 
+LATER = 1000
+"""Events from which on the columns of what is appended wait until somebody looks."""
+
 EVENTS: tuple[Column, ...] = (
     Column("seq", "int64"),
     Column("run_id", "string"),
@@ -114,7 +117,7 @@ def events_table(run_id: str) -> Table:
 def extend_events(
     table: Table, events: Sequence[Event], received: int | list[int | None] | None, source: str
 ) -> None:
-    """Append events; a column of a large log is made when somebody looks at it."""
+    """Append events; the columns of many at once are made when somebody looks at them."""
 
     def each(name: str) -> Callable[[], list[Any]]:
         return lambda: list(map(attrgetter(name), events))
@@ -122,19 +125,17 @@ def extend_events(
     def kinds() -> list[str | None]:
         return [kind or None for kind in map(attrgetter("kind"), events)]
 
+    makers: dict[str, Callable[[], list[Any]]] = {
+        "type": lambda: [FOLDED.get(kind or "", kind) for kind in kinds()],
+        "block_id": each("block_id"),
+        "tool_call_id": each("tool_call_id"),
+        "tool_name": each("tool_name"),
+        "text": lambda: [event.text if event.delta is None else event.delta for event in events],
+        "payload": lambda: [event.json for event in events],
+        "type_raw": kinds,
+    }
     table.extend(
-        len(events),
-        type=lambda: [FOLDED.get(kind or "", kind) for kind in kinds()],
-        block_id=each("block_id"),
-        tool_call_id=each("tool_call_id"),
-        tool_name=each("tool_name"),
-        text=lambda: [event.text if event.delta is None else event.delta for event in events],
-        payload=lambda: [
-            str(raw, "utf-8", "replace") for raw in map(attrgetter("payload"), events)
-        ],
-        received=received,
-        source=source,
-        type_raw=kinds,
+        len(events), **_made(makers, later=len(events) > LATER), received=received, source=source
     )
 
 
@@ -158,10 +159,13 @@ def _of_objects(
 
     table = Table(columns, constants={"run_id": run_id}, position=None)
     makers = {one.name: maker(one.name) for one in columns if one.name != "run_id"}
-    table.extend(
-        len(rows), **(makers if final else {name: make() for name, make in makers.items()})
-    )
+    table.extend(len(rows), **_made(makers, later=final))
     return table
+
+
+def _made(makers: dict[str, Callable[[], list[Any]]], *, later: bool) -> dict[str, Any]:
+    """Return columns, or what makes them when somebody looks."""
+    return dict(makers) if later else {name: make() for name, make in makers.items()}
 
 
 def summary_table(rows: Sequence[dict[str, Any]]) -> Table:
