@@ -211,7 +211,7 @@ def print_story(run: TaskRun) -> None:
     """Print what a run has told so far, sanitised."""
     printer = task_text.Printer(sys.stdout.isatty())
     for i, item in enumerate(list(run.fold.items)):
-        for line in printer.whole(i, item, run.fold, final=run.ended):
+        for line in printer.whole(i, item, run.fold, final=run.final):
             print(line)
     if run.error and run.error != run.fold.error:
         print(f"-- error: {static.plain(run.error)} --")
