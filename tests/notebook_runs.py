@@ -59,9 +59,9 @@ def cells(path: Path) -> list[dict[str, Any]]:
     return [cell | {"source": "".join(cell["source"])} for cell in found]
 
 
-def by_start(found: list[dict[str, Any]], start: str) -> dict[str, Any]:
-    """Return the one cell whose source starts like this."""
-    [cell] = [cell for cell in found if cell["source"].startswith(start)]
+def by_start(found: list[dict[str, Any]], start: str, within: str = "") -> dict[str, Any]:
+    """Return the one cell whose source starts like this and holds that."""
+    [cell] = [c for c in found if c["source"].startswith(start) and within in c["source"]]
     return cell
 
 

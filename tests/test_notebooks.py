@@ -121,7 +121,7 @@ def test_saved_tour_tells_nothing_of_the_machine(tour: Path) -> None:
 
 @pytest.mark.parametrize(
     ("tour", "lines"),
-    [(TOUR, ["tick 1\ntick 2\n"]), (TASKS, ["3429 ok\n", "read: ok\ncount: ok\n"])],
+    [(TOUR, ["tick 1\ntick 2\n"]), (TASKS, ["\n   3429 ok</pre>", "read: ok\ncount: ok\n"])],
     ids=lambda value: value.stem if isinstance(value, Path) else "",
 )
 def test_saved_tour_becomes_a_page(tour: Path, lines: list[str], tmp_path: Path) -> None:

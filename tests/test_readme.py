@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 import blaxel_jupyter
-from blaxel_jupyter import SandboxClient, complete
+from blaxel_jupyter import SandboxClient, TaskClient, complete, task_magics, task_tables
+from blaxel_jupyter.local import prompt
 from blaxel_jupyter.magics import BlaxelMagics
-from blaxel_jupyter.table import LOGS
-from tests.notebook_runs import ROOT, TOUR, cells, own_folders, run, shown, write
+from blaxel_jupyter.table import LOGS, Column
+from blaxel_jupyter.task import STATUSES
+from blaxel_jupyter.task_magics import TaskMagics
+from tests.notebook_runs import ROOT, TOUR, by_start, cells, own_folders, run, shown, write
 
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -23,7 +26,16 @@ MAGICS = {
     "%sandbox": BlaxelMagics.sandbox_magic,
     "%%sandbox_exec": BlaxelMagics.sandbox_exec,
     "%sandbox_logs": BlaxelMagics.sandbox_logs,
+    "%%task": TaskMagics.task,
+    "%task_logs": TaskMagics.task_logs,
 }
+TABLES = {
+    "events": task_tables.EVENTS,
+    "tool_calls": task_tables.TOOL_CALLS,
+    "text_blocks": task_tables.TEXT_BLOCKS,
+    "summary": task_tables.SUMMARY,
+}
+SOURCES = ("stream", "buffer", "reconstructed", "merged", "…+messages", "recording")
 OPTIONS = [
     (magic, option)
     for magic, function in MAGICS.items()
@@ -61,6 +73,12 @@ def test_every_action_is_told(action: str) -> None:
     assert f"| `%sandbox {action}" in section("### `%sandbox`")
 
 
+@pytest.mark.parametrize("action", complete.TASK_ACTIONS)
+def test_every_action_of_task_is_told(action: str) -> None:
+    """Each action of ``%task`` has its row."""
+    assert f"| `%task {action}" in section("### `%%task`")
+
+
 @pytest.mark.parametrize("columns", [complete.SANDBOX_COLUMNS, complete.PROCESS_COLUMNS])
 def test_tables_of_sandbox_are_told(columns: tuple[str, ...]) -> None:
     """The columns of ``list`` and ``ps`` are named in their order."""
@@ -75,9 +93,50 @@ def test_every_public_name_is_told(name: str) -> None:
 
 
 @pytest.mark.parametrize("column", LOGS, ids=lambda column: column.name)
-def test_every_column_is_told(column: object) -> None:
+def test_every_column_is_told(column: Column) -> None:
     """Each column of ``logs`` has its row."""
-    assert f"| `{column.name}` |" in section("## What a cell leaves behind")  # type: ignore[attr-defined]
+    assert f"| `{column.name}` |" in section("## What a cell leaves behind")
+
+
+def test_table_of_task_list_is_told() -> None:
+    """The columns of ``%task list`` are named in their order."""
+    told = section("### `%%task`").partition("| `%task list` |")[2].splitlines()[0]
+    assert re.findall(r"`(\w+)`", told) == [column.name for column in task_magics.LIST]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_columns_of_a_runs_tables_are_told(table: str) -> None:
+    """Each column of a run's four tables is in that table, and no other one."""
+    text = section("### Its tables")
+    part = text[text.index(f"\n`{table}`, one row ") :].split("\n\n")[1]
+    firsts = re.findall(r"^\| (`.*?) \|", part, re.MULTILINE)
+    told = [name for first in firsts for name in re.findall(r"`(\w+)`", first)]
+    assert sorted(told) == sorted(column.name for column in TABLES[table])
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_source_is_told(source: str) -> None:
+    """Each place that a log may come from has its row."""
+    assert f"| `{source}` |" in section("### Where a log comes from")
+
+
+@pytest.mark.parametrize("status", sorted(set(STATUSES.values())))
+def test_every_status_is_told(status: str) -> None:
+    """Each status of a run is named where ``.status`` is."""
+    assert re.search(rf"^\| `\.status`.*`{status}`", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("shell", prompt.SHELLS)
+def test_every_fence_is_told(shell: str) -> None:
+    """Each word that makes a fenced block a step is in the local agent's table."""
+    assert re.search(rf"^\| a fenced block .*`{shell}`", section("### Its tasks"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("method", ["create", "logs", "logs_many", "follow_up", "list"])
+def test_every_option_of_the_task_client_is_told(method: str) -> None:
+    """Each argument of a method is named in the table of Python names."""
+    for name in inspect.signature(getattr(TaskClient, method)).parameters:
+        assert name == "self" or re.search(rf"\b{name}\b", section("### Tasks from Python")), name
 
 
 @pytest.mark.parametrize("name", inspect.signature(SandboxClient.exec).parameters)
@@ -86,11 +145,18 @@ def test_every_option_of_exec_is_told(name: str) -> None:
     assert name == "self" or re.search(rf"\b{name}\b", section("## Python"))
 
 
-def test_every_method_of_the_client_is_told() -> None:
-    """Each public method of the client has its row."""
-    methods = {name for name, _ in inspect.getmembers(SandboxClient, inspect.isfunction)}
-    told = set(re.findall(r"`\.(\w+)\(", section("## Python")))
-    assert {name for name in methods if not name.startswith("_")} - told == {"aclose", "url"}
+@pytest.mark.parametrize(
+    ("client", "title", "untold"),
+    [
+        (SandboxClient, "## Python", {"aclose", "url"}),
+        (TaskClient, "### Tasks from Python", {"aclose"}),
+    ],
+)
+def test_every_method_of_a_client_is_told(client: type, title: str, untold: set[str]) -> None:
+    """Each public method of a client has its row."""
+    methods = {name for name, _ in inspect.getmembers(client, inspect.isfunction)}
+    told = set(re.findall(r"`\.(\w+)\(", section(title)))
+    assert {name for name in methods if not name.startswith("_")} - told == untold
 
 
 def test_the_two_commands_are_there() -> None:
@@ -139,14 +205,21 @@ def test_code_runs(tmp_path: Path) -> None:
     sources = [
         code
         for language, code in BLOCKS
-        if language == "ipython" or (language == "python" and 'SandboxClient("local")' in code)
+        if language == "ipython" or (language == "python" and 'Client("local")' in code)
     ]
-    assert len(sources) >= 7
+    assert len(sources) >= 11
     write(tmp_path / "readme.ipynb", sources)
     with own_folders(tmp_path):
         run("jupyter", "execute", "readme.ipynb", "--output=done.ipynb", cwd=tmp_path)
     done = cells(tmp_path / "done.ipynb")
-    assert "0 complete" in shown(done[3])
-    assert "0 stdout 1" in shown(done[-2])
-    assert shown(done[-1]).count("err") == 2
-    assert shown(done[-1]).count("out") == 2
+    assert "0 complete" in shown(by_start(done, "print(_sandbox.stdout"))
+    counted = shown(by_start(done, "from blaxel_jupyter import SandboxClient\n\nasync", "follow"))
+    assert "0 stdout 1" in counted
+    loud = shown(by_start(done, "async with SandboxClient"))
+    assert (loud.count("err"), loud.count("out")) == (2, 2)
+    calls = shown(by_start(done, "calls = hello"))
+    assert re.search(r"^bash +2 ", calls, re.MULTILINE)
+    assert re.search(r"lint \. +127 +sh: 1: lint: not found", calls)
+    told = shown(by_start(done, "from blaxel_jupyter import TaskClient"))
+    assert "completed I count.\nDone. 1\n2\n3\n" in told
+    assert re.search(r"^2 TaskStatus\(.*status='completed'", told, re.MULTILINE)
