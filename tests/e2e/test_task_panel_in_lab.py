@@ -183,7 +183,7 @@ def test_filters(notebook: Notebook) -> None:
     expect(said).to_have_count(2)
 
 
-def test_scrolling_up_pauses(notebook: Notebook) -> None:
+def test_scrolling_up_in_a_story_pauses(notebook: Notebook) -> None:
     """The view follows its tail; scrolled up it holds still, says how much is new, and goes back."""
     page = notebook(
         START + "run.add(*(said(f'line {i}\\n', f'b{i}') for i in range(300)))" + FLUSH + "panel",
@@ -265,7 +265,7 @@ def test_cancel_reaches_a_blocked_cell(notebook: Notebook) -> None:
     expect(page.locator(".bxl-act")).to_be_hidden()
 
 
-def test_a_reload_and_a_second_view_show_everything(notebook: Notebook) -> None:
+def test_a_reload_and_a_second_view_show_the_whole_story(notebook: Notebook) -> None:
     """After a page reload in the middle of a run all of the story is there; so it is in a second view."""
     page = notebook(
         START
@@ -291,7 +291,7 @@ def test_a_reload_and_a_second_view_show_everything(notebook: Notebook) -> None:
     expect(page.locator('.bxl-task[data-events="6000"]')).to_have_count(2)
 
 
-def test_lost_batches_are_fetched_again(notebook: Notebook) -> None:
+def test_lost_batches_of_a_story_are_fetched_again(notebook: Notebook) -> None:
     """Batches that Jupyter drops on the way, the last one too, are noticed and asked for."""
     lossy = (
         "send, count = panel.send, iter(range(10**6))\n"
