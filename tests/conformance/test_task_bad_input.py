@@ -55,7 +55,7 @@ def shared(server: TaskImitation, tmp_path_factory: pytest.TempPathFactory) -> I
         with kernel(folder, "import os\n%load_ext blaxel_jupyter") as running:
             running.run(
                 "from blaxel_jupyter import task_api, task_client\n"
-                "task_client.READ_PATIENCE = 0.5\n"
+                "task_api.READ_PATIENCE = task_client.READ_PATIENCE = 0.5\n"
                 "task_client.FOLLOW_PATIENCE = 1.0"
             )
             yield running
