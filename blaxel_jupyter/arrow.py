@@ -1,27 +1,21 @@
 """Lay values out as Arrow does: the buffers of one column of a batch.
 
-By join and accumulate, not value by value; it knows no table. Pure: the standard library only.
+A column at a time, not value by value; those of text nanoarrow builds itself. It knows no table. Pure:
+the standard library only.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any, Literal
 
 Type = Literal["int64", "string", "timestamp", "bool", "float64"]
 
 
-def buffers_of(kind: Type, values: list[Any], size: int) -> list[object]:
-    """Return the Arrow buffers of one column, validity first.
-
-    Raises:
-        OverflowError: More than one value, and their text is longer than ``size`` bytes.
-    """
+def buffers_of(kind: Type, values: list[Any]) -> list[object]:
+    """Return the Arrow buffers of one column that is no text, validity first."""
     valid = _bits([value is not None for value in values]) if None in values else None
-    if kind == "string":
-        return [valid, *_text_buffers([text or "" for text in values] if valid else values, size)]
     if kind == "bool":
         return [valid, _bits(values)]
     zero = 0.0 if kind == "float64" else 0
@@ -29,23 +23,21 @@ def buffers_of(kind: Type, values: list[Any], size: int) -> list[object]:
     return [valid, array("d" if kind == "float64" else "q", numbers)]
 
 
-def _text_buffers(texts: list[str], size: int) -> list[object]:
-    joined = "".join(texts)
-    if joined.isascii():
-        data, lengths = joined.encode(), map(len, texts)
-    else:
-        encoded = list(map(str.encode, texts))
-        data, lengths = b"".join(encoded), map(len, encoded)
-    if len(data) > size:
+def check_size(texts: list[Any], size: int) -> None:
+    """Check that a column of text fits in ``size`` bytes.
+
+    Raises:
+        OverflowError: More than one value, and their text may be longer.
+    """
+    if len(texts) > 1 and 4 * sum(map(len, filter(None, texts))) > size:
         raise OverflowError
-    return [array("i", accumulate(lengths, initial=0)), data]
 
 
 def uniform_buffers(kind: Type, value: Any, n: int, size: int) -> list[object]:
     """Return the buffers of ``n`` equal values.
 
     Raises:
-        OverflowError: As for ``buffers_of``.
+        OverflowError: More than one value, and their text is longer than ``size`` bytes.
     """
     valid = bytes((n + 7) // 8) if value is None else None
     if kind == "string":

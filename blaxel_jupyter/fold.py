@@ -59,7 +59,15 @@ _USAGE = {
     "result_duration_ms": ("duration_ms", None, "durationMs"),
 }
 
-_WHOLE_CALL = ["tool-call-start", "tool-input-available", "tool-output-available"]
+_CODES = {
+    "text-delta": "d",
+    "tool-call-start": "s",
+    "tool-input-available": "i",
+    "tool-output-available": "o",
+}
+_RUNS = re.compile("d+|sio|.")
+"""Events that are taken in one step: pieces of text, and whole tool calls."""
+
 _KIND, _DELTA, _BLOCK_ID = attrgetter("kind"), attrgetter("delta"), attrgetter("block_id")
 
 Kind = Literal["text", "reasoning"]
@@ -207,20 +215,15 @@ class Fold:
 
         Most of a large log is text that goes on with the block before it: that is taken by the run.
         """
-        kinds, i = list(map(_KIND, events)), 0
-        while i < len(kinds):
-            n = 1
-            if kinds[i] == "text-delta":
-                while kinds[i + n : i + n + 1] == ["text-delta"]:
-                    n += 1
-                self._pieces(first + i, events[i : i + n])
-            elif kinds[i : i + 3] == _WHOLE_CALL and self._whole_call(
-                first + i, *events[i : i + 3]
-            ):
-                n = 3
-            else:
-                self.add(first + i, events[i])
-            i += n
+        codes = "".join([_CODES.get(kind, ".") for kind in map(_KIND, events)])
+        for found in _RUNS.finditer(codes):
+            begin, end = found.span()
+            run = events[begin:end]
+            if codes[begin] == "d":
+                self._pieces(first + begin, run)
+            elif len(run) == 1 or not self._whole_call(first + begin, *run):
+                for i in range(begin, end):
+                    self.add(first + i, events[i])
 
     def _pieces(self, seq: int, run: Sequence[Event]) -> None:
         """Take text deltas that follow one another."""
@@ -247,7 +250,8 @@ class Fold:
             return False
         self._open.clear()
         name = start.tool_name or given.tool_name or ended.tool_name
-        start.tool_name = given.tool_name = ended.tool_name = name
+        if not start.tool_name == given.tool_name == ended.tool_name:
+            start.tool_name = given.tool_name = ended.tool_name = name
         call = ToolCall(len(self.calls), key, len(self.items), name, "output-available")
         call.start_seq, call.input_seq, call.end_seq = seq, seq + 1, seq + 2
         self._take_input(call, given)

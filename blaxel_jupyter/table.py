@@ -18,7 +18,7 @@ from functools import lru_cache
 from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-from blaxel_jupyter.arrow import Type, buffers_of, uniform_buffers
+from blaxel_jupyter.arrow import Type, buffers_of, check_size, uniform_buffers
 
 if TYPE_CHECKING:
     import pandas
@@ -288,8 +288,8 @@ class Table:
         def batches(part: range) -> Iterator[Any]:
             try:
                 columns = [
-                    nanoarrow.c_array_from_buffers(types[kind], len(part), buffers)
-                    for kind, buffers in self._buffers(part, size, uniform)
+                    self._arrow_column(name, kind, types[kind], part, size, uniform)
+                    for name, kind in self._types.items()
                 ]
             except OverflowError:
                 if len(part) == 1:
@@ -306,19 +306,24 @@ class Table:
             batch for start in starts for batch in batches(range(start, min(start + rows, n)))
         )
 
-    def _buffers(
-        self, rows: range, size: int, uniform: _Uniform
-    ) -> Iterator[tuple[Type, list[object]]]:
-        for name, kind in self._types.items():
-            values = self._settled()[name][rows.start : rows.stop] if name in self._stored else []
-            if name in self._constants:
-                yield kind, uniform(kind, self._constants[name], len(rows), size)
-            elif name not in self._stored:
-                yield kind, [None, array("q", rows)]
-            elif values and values.count(values[0]) == len(values):
-                yield kind, uniform(kind, values[0], len(rows), size)
-            else:
-                yield kind, buffers_of(kind, values, size)
+    def _arrow_column(
+        self, name: str, kind: Type, schema: Any, rows: range, size: int, uniform: _Uniform
+    ) -> Any:
+        import nanoarrow
+
+        values = self._settled()[name][rows.start : rows.stop] if name in self._stored else []
+        if name in self._constants:
+            buffers = uniform(kind, self._constants[name], len(rows), size)
+        elif name not in self._stored:
+            buffers = [None, array("q", rows)]
+        elif values and values.count(values[0]) == len(values):
+            buffers = uniform(kind, values[0], len(rows), size)
+        elif kind == "string":
+            check_size(values, size)
+            return nanoarrow.c_array(values, schema)
+        else:
+            buffers = buffers_of(kind, values)
+        return nanoarrow.c_array_from_buffers(schema, len(rows), buffers)
 
     # Showing
 
