@@ -67,10 +67,10 @@ def test_task_tour_runs_headless(runner: str, tmp_path: Path) -> None:
         assert line in story
     assert story.endswith("-- finish: completed --\n")
     assert "failed" in shown(by_start(found, "print(broken)"))
-    compared = shown(by_start(found, "import pandas as pd"))
-    assert re.search(r"source +stream +reconstructed\n", compared)
-    assert re.search(r"of these with a duration +5 +0\n", compared)
-    assert re.search(r"cost in USD +0.0312 +None$", compared)
+    compared = shown(by_start(found, "import tempfile"))
+    assert re.search(r"source +stream +reconstructed +recording\n", compared)
+    assert re.search(r"of these with a duration +5 +0 +5\n", compared)
+    assert re.search(r"cost in USD +0.0312 +None +0.0312$", compared)
     assert re.search(r"^bash +8 +3 ", shown(by_start(found, "frame = ")), re.MULTILINE)
     failures = shown(by_start(found, "import polars as pl"))
     for stderr in ("sh: 1: lint: not found", "make: *** [test] Error 1", "no such host"):
