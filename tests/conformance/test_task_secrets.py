@@ -169,21 +169,6 @@ def test_cells(notebook: Kernel, server: TaskImitation, fault: str, widgets: boo
         is_clean(everything(notebook.run(cell, widgets=widgets)), f"the cell {cell!r} at {fault}")
 
 
-@pytest.mark.xfail(strict=True, reason="the server's words are shown as they are")
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
-def test_an_answer_that_repeats_the_key(
-    notebook: Kernel, server: TaskImitation, status: int
-) -> None:
-    """A service that says the key in its error does not get it into the notebook."""
-    body = json.dumps({"error": f"Invalid API key: {CANARY}."}).encode()
-    for cell in ("%task list", "%%task\nDo it.", f"%task_logs {OVER.run_id}"):
-        server.fail(TaskFault("status", "/tasks", status=status, body=body, times=50))
-        shown = notebook.run(cell)
-        server._server.faults.clear()
-        assert shown.error is not None
-        is_clean(everything(shown), f"the error of {cell!r}")
-
-
 @pytest.mark.parametrize(
     ("magic", "line"),
     [
@@ -256,3 +241,18 @@ def test_files(notebook: Kernel, folder: Path) -> None:
     assert {"saved.ipynb", "debug.log", "history.sqlite", "blaxel-local.json"} <= names
     for path in paths:
         is_clean(path.read_bytes(), path.name)
+
+
+@pytest.mark.xfail(strict=True, reason="the server's words are shown as they are")
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
+def test_an_answer_that_repeats_the_key(
+    notebook: Kernel, server: TaskImitation, status: int
+) -> None:
+    """A service that says the key in its error does not get it into the notebook."""
+    body = json.dumps({"error": f"Invalid API key: {CANARY}."}).encode()
+    for cell in ("%task list", "%%task\nDo it.", f"%task_logs {OVER.run_id}"):
+        server.fail(TaskFault("status", "/tasks", status=status, body=body, times=50))
+        shown = notebook.run(cell)
+        server._server.faults.clear()
+        assert shown.error is not None
+        is_clean(everything(shown), f"the error of {cell!r}")
