@@ -1,10 +1,11 @@
 // The panel's entry: one session for a model, one view for each place it is shown.
 // anywidget calls the default export once a model, then initialize once and render once a view.
 
+import type { LogSession } from "./header";
 import { LogView } from "./log";
 import { type Model, Session } from "./session";
 import { LineStore } from "./store";
-import { Story } from "./story";
+import { Story, type TaskSession } from "./story";
 import { TaskView } from "./task";
 
 interface View {
@@ -17,12 +18,12 @@ export default () => {
   return {
     initialize({ model }: { model: Model }) {
       if (model.get("_view") === "task") {
-        const session = new Session(model, new Story());
-        show = () => new TaskView(session as ConstructorParameters<typeof TaskView>[0]);
+        const session: TaskSession = new Session(model, new Story());
+        show = () => new TaskView(session);
         return () => session.close();
       }
-      const session = new Session(model, new LineStore());
-      show = () => new LogView(session as ConstructorParameters<typeof LogView>[0]);
+      const session: LogSession = new Session(model, new LineStore());
+      show = () => new LogView(session);
       return () => session.close();
     },
     render({ el }: { el: HTMLElement }) {
