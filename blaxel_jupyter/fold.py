@@ -16,6 +16,7 @@ import msgspec
 
 from blaxel_jupyter.task import FOLDED, Event, text_of
 from blaxel_jupyter.tool_values import read_input, read_output
+from blaxel_jupyter.usage import USAGE, take_usage
 
 OUTCOMES = {
     "tool-input-error": "input-error",
@@ -48,17 +49,6 @@ _KNOWN = frozenset(
 _FAMILIES = ("data-", "ask-user-question")
 _NOT_FATAL = ("retry-notification", "system-Compact", "result")
 _EXIT_CODE = re.compile(r"Exit code (-?\d{1,10})\b")
-_USAGE = {
-    # column: member of result, of result.usage, of messageMetadata
-    "input_tokens": (None, "input_tokens", "inputTokens"),
-    "output_tokens": (None, "output_tokens", "outputTokens"),
-    "cache_read_tokens": (None, "cache_read_input_tokens", "cacheReadInputTokens"),
-    "cache_creation_tokens": (None, "cache_creation_input_tokens", "cacheCreationInputTokens"),
-    "total_cost_usd": ("total_cost_usd", None, "totalCostUsd"),
-    "num_turns": ("num_turns", None, None),
-    "result_duration_ms": ("duration_ms", None, "durationMs"),
-}
-
 _CODES = {
     "text-delta": "d",
     "tool-call-start": "s",
@@ -169,7 +159,7 @@ class Fold:
         self.calls: dict[str, ToolCall] = {}
         self.blocks: list[TextBlock] = []
         self.files: list[Any] = []
-        self.usage: dict[str, int | float | None] = dict.fromkeys(_USAGE)
+        self.usage: dict[str, int | float | None] = dict.fromkeys(USAGE)
         self.error: str | None = None
         self.finish_status: str | None = None
         self.terminal: str | None = None
@@ -260,6 +250,13 @@ class Fold:
         self.items.append(call)
         self.touched.append(call.item)
         return True
+
+    def adopt(self, block: TextBlock) -> None:
+        """Take over a block that no event told: it has no positions, and stands last."""
+        block.first_seq = block.last_seq = None
+        self.blocks.append(block)
+        self.text_chars += block.chars if block.kind == "text" else 0
+        self.touched.append(self._placed(block))
 
     def text(self, kind: Kind = "text") -> str:
         """Return all text of one kind, joined in order."""
@@ -407,23 +404,7 @@ class Fold:
             self.started_at = text_of(data.get("startedAt"))
         if name not in _NOT_FATAL:
             self.error = event.failure or self.error
-        self._take_usage(data)
-
-    def _take_usage(self, data: dict[str, Any]) -> None:
-        """Take tokens and cost: of ``result``, else of the metadata, whichever came first."""
-        is_result = data.get("type") == "result"
-        usage, metadata = data.get("usage"), data.get("messageMetadata")
-        for column, (own, of_usage, of_metadata) in _USAGE.items():
-            value = None
-            if is_result and own:
-                value = data.get(own)
-            elif is_result and of_usage and isinstance(usage, dict):
-                value = usage.get(of_usage)
-            elif isinstance(metadata, dict) and of_metadata:
-                value = metadata.get(of_metadata)
-            number = _number(value, whole=column != "total_cost_usd")
-            if number is not None and (is_result or self.usage[column] is None):
-                self.usage[column] = number
+        take_usage(self.usage, data)
 
     def _placed(self, item: Item) -> int:
         self.items.append(item)
@@ -436,12 +417,3 @@ def _kind(event: Event) -> Kind:
 
 def _text(raw: msgspec.Raw) -> str | None:
     return str(raw, "utf-8", "replace") if raw else None
-
-
-def _number(value: object, *, whole: bool) -> int | float | None:
-    """Return a number that a column can hold; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if whole:
-        return int(value) if value == value // 1 and abs(value) < 1 << 63 else None
-    return float(value) if abs(value) < 1e300 else None

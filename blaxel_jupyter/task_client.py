@@ -23,7 +23,7 @@ from blaxel_jupyter.errors import (
 from blaxel_jupyter.task import TaskEvent, TaskLog, TaskStatus, text_of
 from blaxel_jupyter.task_api import HINTS, READ_PATIENCE, TaskApi, TaskPage
 from blaxel_jupyter.task_follow import TaskFollow
-from blaxel_jupyter.task_runs import Controls, TaskRun, TaskRuns
+from blaxel_jupyter.task_runs import FROM_MESSAGES, Controls, TaskRun, TaskRuns
 from blaxel_jupyter.transport import AsyncTransport, Http, retried
 
 FOLLOW_PATIENCE = 300.0
@@ -363,6 +363,8 @@ class TaskClient:
         """Follow, record in the run, and pass on the positions of what is new."""
         run.claim()
         error: BlaxelError | None = None
+        if run.source is not None and run.source.endswith(FROM_MESSAGES):
+            run.start_again()  # the stream tells that text again, in its place
         created = self._runs.pop(run.run_id, (run, 0.0))[1]
         fresh = not len(run.events) and time.monotonic() - created < FRESH
         follow = TaskFollow(_Reads(self._api, run, self._log), run, fresh=fresh)

@@ -18,7 +18,7 @@ import msgspec
 
 from blaxel_jupyter import bridge, task_tables
 from blaxel_jupyter.errors import BlaxelError
-from blaxel_jupyter.fold import Fold, Kind, TextBlock
+from blaxel_jupyter.fold import Fold
 from blaxel_jupyter.followed import Followed
 from blaxel_jupyter.parts import events_of
 from blaxel_jupyter.recording import read_recording, write_recording
@@ -36,6 +36,9 @@ from blaxel_jupyter.task import (
     time_of,
     words_of,
 )
+
+FROM_MESSAGES = "+messages"
+"""What the source of a run ends with whose text is the message's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,6 @@ class TaskRun(Followed):
         self.trouble: str | None = None
         self._controls = controls
         self._notes: Counter[str] = Counter()
-        self._messages: Fold | None = None
 
     # What is known --------------------------------------------------------------------------------------
 
@@ -121,7 +123,7 @@ class TaskRun(Followed):
     @property
     def text(self) -> str:
         """What the agent said, all of it, without its reasoning."""
-        return "".join([block.text for block in self._blocks() if block.kind == "text"])
+        return self.fold.text()
 
     @property
     def warnings(self) -> list[str]:
@@ -138,7 +140,8 @@ class TaskRun(Followed):
     @property
     def text_blocks(self) -> Table:
         """One row a stretch of text or reasoning; positions are null where it came from the messages."""
-        return task_tables.text_blocks_table(self.run_id, self._blocks(), final=self.final)
+        blocks = list(self.fold.blocks)
+        return task_tables.text_blocks_table(self.run_id, blocks, final=self.final)
 
     @property
     def summary(self) -> Table:
@@ -149,7 +152,6 @@ class TaskRun(Followed):
         """Return the row of the summary; times are UTC microseconds."""
         facts = self.facts
         started = facts.started or time_of(self.fold.started_at)
-        messages = self._messages
         return {
             **{name: getattr(facts, name) for name in _SAME},
             "run_id": self.run_id,
@@ -163,16 +165,7 @@ class TaskRun(Followed):
             "duration_ms": _between(started, facts.completed),
             "event_count": len(self.events),
             **task_tables.counts(self.fold),
-            "n_segments": len(self._blocks()),
-            "text_chars": self.fold.text_chars or (messages.text_chars if messages else 0),
         }
-
-    def _blocks(self) -> list[TextBlock]:
-        blocks = list(self.fold.blocks)
-        if self._messages is not None:
-            there: set[Kind] = {block.kind for block in blocks}
-            blocks += [block for block in self._messages.blocks if block.kind not in there]
-        return blocks
 
     # Keeping --------------------------------------------------------------------------------------------
 
@@ -250,6 +243,7 @@ class TaskRun(Followed):
 
     def start_again(self) -> None:
         """Drop all events: a better record of them is about to be recorded."""
+        self.source = None
         self.fold = Fold()
         self.events = task_tables.events_table(self.run_id)
 
@@ -303,11 +297,12 @@ class TaskRun(Followed):
             parts = message.get("parts")
             for event in events_of(str(message["id"]), parts if isinstance(parts, list) else []):
                 fold.add(0, read_event(msgspec.json.encode(event)))
+        there = {block.kind for block in self.fold.blocks}
         for block in fold.blocks:
-            block.first_seq = block.last_seq = None
+            if block.kind not in there:
+                self.fold.adopt(block)
         if fold.blocks:
-            self._messages = fold
-            self.source = f"{self.source}+messages"
+            self.source = f"{self.source}{FROM_MESSAGES}"
         else:
             self.note("the log has no text, and the run's message has none either")
 
