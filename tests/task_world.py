@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from blaxel_jupyter.task_client import TaskClient
-from blaxel_jupyter.task_runs import TaskRun
+from blaxel_jupyter import TaskClient, TaskRun
 from tests.imitation.task_scripts import truth
 from tests.imitation.tasks import Script, TaskHabits, TaskImitation, task_imitation
 
@@ -76,8 +75,9 @@ def is_whole(run: TaskRun, script: Script) -> None:
 
 async def seen(server: TaskImitation, ending: str, n: int = 1) -> None:
     """Wait until the server has seen ``n`` requests for a path."""
-    while server.count(ending) < n:  # noqa: ASYNC110  # the server is in a thread of its own
-        await asyncio.sleep(0.005)
+    async with asyncio.timeout(20):
+        while server.count(ending) < n:  # noqa: ASYNC110  # it is in a thread of its own
+            await asyncio.sleep(0.005)
 
 
 async def gone(server: TaskImitation) -> None:

@@ -17,9 +17,9 @@ from blaxel_jupyter import (
     NotFoundError,
     ProtocolError,
     StatusError,
+    TaskClient,
     TransportError,
 )
-from blaxel_jupyter.task_client import TaskClient
 from tests.imitation.task_scripts import truth
 from tests.imitation.tasks import (
     LOGS,

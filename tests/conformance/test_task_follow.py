@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from random import Random
 from typing import Any
 
 import pytest
 
-from blaxel_jupyter.task_client import TaskClient
-from blaxel_jupyter.task_runs import TaskRun
+from blaxel_jupyter import TaskClient, TaskRun
 from tests import blackbox_examples as examples
 from tests.imitation.tasks import (
+    LOGS,
     STREAM,
     Script,
     TaskFault,
@@ -295,3 +296,48 @@ async def test_a_cancelled_wait_can_be_taken_up_again(serve: Serve) -> None:
         await ended(run)
     is_whole(run, script)
     await gone(server)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("seed", range(8))
+async def test_whatever_goes_wrong_on_the_way_nothing_is_lost(serve: Serve, seed: int) -> None:
+    """Drops, resets, busy answers, web pages, half answers and outages, of streams and reads, by chance."""
+    dice = Random(seed)
+    server = serve(
+        TaskHabits(
+            replay=seed % 4 != 3,
+            rechunk=seed if seed % 2 else None,
+            after_end=dice.choice(["buffer", "reconstructed", "merged"]),
+            terminal=dice.choice(["everywhere", "logs", "nowhere"]),
+            keepalive=dice.choice([None, 0.01]),
+            chop=dice.choice([None, 30]),
+        )
+    )
+    script = invented(seed + 20, 150)
+    run_id = server.add(script.paced(0.01), play=False)
+    for _ in range(12):
+        path = dice.choice([STREAM, STREAM, STREAM, LOGS, r"/status$"])
+        kinds = ["drop", "reset", "status", "delay", "trickle"]
+        if path != r"/status$":
+            kinds += ["half", "short"]
+        if path == STREAM:
+            kinds += ["html", "html"]  # elsewhere it is an answer, and final
+        server.fail(
+            TaskFault(
+                dice.choice(kinds),  # type: ignore[arg-type]
+                path=path,
+                skip=dice.randrange(3),
+                after=dice.choice([-1, 0, 1, 100, 2000, 9000]),
+                status=dice.choice([429, 502, 503, 504]),
+                seconds=0.01,
+                step=200,
+            )
+        )
+    async with TaskClient() as tasks:
+        run = tasks.run(run_id)
+        waiting = asyncio.ensure_future(ended(run))
+        await seen(server, "/logs/stream")
+        if seed % 2:
+            await asyncio.to_thread(server.refuse, 0.2)
+        await waiting
+    is_whole(run, script)

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from blaxel_jupyter.task_client import TaskClient
+from blaxel_jupyter import TaskClient
 from tests import blackbox_examples as examples
 from tests.imitation.task_scripts import truth
 from tests.imitation.tasks import (
