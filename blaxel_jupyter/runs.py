@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from itertools import repeat
 from typing import Any, Literal
 
-from blaxel_jupyter import bridge
+from blaxel_jupyter import bridge, digest
+from blaxel_jupyter.digest import MEANINGS
 from blaxel_jupyter.follow import FILES, Batch
 from blaxel_jupyter.followed import Followed
 from blaxel_jupyter.ledger import Ledger
@@ -63,6 +64,8 @@ class SandboxRun(Followed):
         self.timed_out = False
         self.message: str | None = None
         self.trouble: str | None = None
+        self.variable = "run"
+        self._digest: tuple[int, dict[str, Any]] | None = None
         self.ledgers = {stream: Ledger(stream) for stream in streams}
         self.logs = Table(LOGS, constants={"sandbox": sandbox, "process": process.name})
         self.started = datetime.now(UTC) if fresh else None
@@ -123,6 +126,22 @@ class SandboxRun(Followed):
         if not self._final:
             return "following"
         return "repaired" if any(ledger.repaired for ledger in ledgers) else "complete"
+
+    def error_context(self, n: int = 20) -> Table:
+        """Return the rows that say why the run failed, as a table with the columns of ``logs``.
+
+        These are the first error line and the last error block (error lines and tracebacks that follow
+        one another), each with ``n`` rows before and after it; ``seq`` tells where rows are left out.
+        Where no line says that it is an error, the last lines of stderr stand for both; the table is
+        empty if there are none. A line is an error by what it says itself (level error or fatal).
+
+        Raises:
+            ValueError: ``n`` is negative.
+        """
+        if n < 0:
+            raise ValueError(f"n is a number of rows, not {n}")
+        found = digest.errors(self.logs)
+        return self.logs.filter(digest.around(found, n) if found else "seq<0")
 
     def stop(self) -> None:
         """Ask the process to end (SIGTERM to its process group)."""
@@ -225,10 +244,29 @@ class SandboxRun(Followed):
             "local": self.local,
             "final": self._final or self._broken,
             "message": self.trouble or self.message,
+            "variable": self.variable,
+            "digest": self._digested(),
             "partial": [
                 [s, ledger.partial] for s, ledger in self.ledgers.items() if ledger.partial
             ],
         }
+
+    def _digested(self) -> dict[str, Any] | None:
+        """Say what a bad end means, and where in the log the errors are; None for any other end."""
+        if not self._final or self.status in {"running", "completed"}:
+            return None
+        n = len(self.logs)
+        if self._digest is None or self._digest[0] != n:
+            found = digest.errors(self.logs)
+            code = self.exit_code
+            meaning = (
+                MEANINGS[124] if self.timed_out else MEANINGS.get(-1 if code is None else code)
+            )
+            facts: dict[str, Any] = {"meaning": meaning, "first": None, "block": None}
+            if found:
+                facts |= {"first": found.first, "block": [found.block.start, found.block.stop]}
+            self._digest = (n, facts)
+        return self._digest[1]
 
     def __repr__(self) -> str:
         """Tell name, place, fate and size in one line."""

@@ -8,20 +8,10 @@ from __future__ import annotations
 import sys
 
 from blaxel_jupyter.cell import Cell
+from blaxel_jupyter.digest import MEANINGS
 from blaxel_jupyter.errors import ProcessError
 from blaxel_jupyter.panel import static
 from blaxel_jupyter.runs import SandboxRun
-
-MEANINGS = {
-    124: "timed out",
-    126: "the command cannot be executed",
-    127: "command not found",
-    130: "interrupted",
-    137: "killed",
-    139: "segmentation fault",
-    143: "terminated",
-}
-"""What a shell's exit codes say (sysexits of POSIX shells: 128 + signal)."""
 
 PRINTED = 10_000
 """Lines that a notebook without widgets gets as text; the last 200 follow after the run's end."""

@@ -1,7 +1,7 @@
 """Keep rows as append-only columns and hand them to DataFrame libraries through Arrow.
 
 A table grows by one writer while any thread reads a consistent prefix; it never changes a row, and
-it knows nothing of sandboxes beyond the column lists below. Pure: imports errors, and nanoarrow
+it knows nothing of sandboxes beyond the column lists below. Pure: imports filters, and nanoarrow
 when exported; pandas, polars and pyarrow only when asked for.
 """
 
@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import islice, repeat
+from itertools import compress, islice, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from blaxel_jupyter.arrow import Type, buffers_of, check_size, uniform_buffers
+from blaxel_jupyter.filters import Filter
 
 if TYPE_CHECKING:
     import pandas
@@ -190,6 +191,24 @@ class Table:
         except IndexError:
             raise IndexError(f"row {index} of a table of {len(rows)} rows") from None
         return next(self._rows(range(position, position + 1)))
+
+    def filter(self, expression: str) -> Table:
+        """Return the rows that a filter keeps, of those there are now: ``logs.filter("level:error")``.
+
+        The language is the panel's own (``blaxel_jupyter.filters``). The result has the same columns;
+        its ``seq`` are those of this table, which it does not follow when that grows.
+
+        Raises:
+            FilterError: A ``ValueError``: the expression cannot be read; it says where.
+            KeyError: The expression asks for a column that this table does not have.
+        """
+        n = self._length
+        mask = Filter(expression).mask(self.column, n)
+        columns = [Column(*column) for column in self._types.items()]
+        kept = Table(columns, constants=self._constants, position=None)
+        values = {name: list(compress(self.column(name), mask)) for name in kept._stored}
+        kept.extend(n - mask.count(0), **values)
+        return kept
 
     def records(self) -> list[dict[str, Any]]:
         """Return all rows as plain dicts; timestamps are aware datetimes (UTC), nulls are None."""

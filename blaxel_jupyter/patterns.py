@@ -1,0 +1,142 @@
+"""Read the regular expressions of a filter: those that Python and JavaScript understand alike.
+
+What means something else in the other language is refused, with the place. Pure; imported by filters. Its
+twin in the browser is ``src/patterns.ts``.
+"""
+
+from __future__ import annotations
+
+import re
+
+_COUNT = re.compile(r"\{\d+(?:,\d*)?\}", re.ASCII)
+_HEX = re.compile(r"x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}")
+_ASCII = {"d": r"(?a:\d)", "D": r"(?a:\D)", "w": r"(?a:\w)", "W": r"(?a:\W)"}
+_EDGES = {"b": r"(?a:\b)", "B": r"(?a:\B)"}
+_IN_CLASS = {"d": "0-9", "w": "A-Za-z0-9_", "s": r"\s", "S": r"\S"}
+
+
+class PatternError(ValueError):
+    """A regular expression that cannot be read, ``at`` characters from its start."""
+
+    def __init__(self, message: str, at: int) -> None:
+        super().__init__(message)
+        self.at = at
+
+
+def compiled(source: str, *, ignore_case: bool) -> re.Pattern[str]:
+    r"""Compile an expression that is to be searched in lines as they are shown.
+
+    ``\d \w \b`` know ASCII only, as in JavaScript; ``i`` knows all letters. Not to be had, because the
+    two languages differ: back references, names, inline flags, lookbehind, possessive repeats, ``\p``.
+
+    Raises:
+        PatternError: It cannot be read, or is not read alike by both languages.
+    """
+    flags = re.IGNORECASE if ignore_case else re.NOFLAG
+    try:
+        return re.compile(_translated(source), flags)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise PatternError("the regular expression cannot be read", 0) from error
+
+
+def _translated(source: str) -> str:
+    out: list[str] = []
+    groups: list[tuple[int, bool]] = []  # where each begins, and whether it may be repeated
+    repeatable = False  # whether the last thing may be
+    at = 0
+    while at < len(source):
+        start, c = at, source[at]
+        at += 1
+        if c == "\\":
+            piece, at, repeatable = _escape(source, at)
+            out.append(piece)
+        elif c == "[":
+            piece, at = _class(source, at)
+            out.append(piece)
+            repeatable = True
+        elif c == "(":
+            if source.startswith(("?:", "?=", "?!"), at):
+                out.append(source[start : at + 2])
+                groups.append((start, source[at + 1] == ":"))
+                at += 2
+            elif source.startswith("?", at):
+                raise PatternError("only (?:, (?= and (?! are read here", start)
+            else:
+                out.append("(")
+                groups.append((start, True))
+            repeatable = False
+        elif c == ")":
+            if not groups:
+                raise PatternError("no group is open", start)
+            repeatable = groups.pop()[1]
+            out.append(c)
+        elif c in "*+?" or (c == "{" and _COUNT.match(source, start)):
+            if not repeatable:
+                raise PatternError("nothing to repeat", start)
+            match = _COUNT.match(source, start)
+            at = match.end() if match else at
+            if source.startswith("?", at):
+                at += 1
+            out.append(source[start:at])
+            repeatable = False
+        elif c in "^$|":
+            out.append(c)
+            repeatable = False
+        else:
+            out.append(c if c == "." else re.escape(c))
+            repeatable = True
+    if groups:
+        raise PatternError("the group is not closed", groups[-1][0])
+    return "".join(out)
+
+
+def _escape(source: str, at: int) -> tuple[str, int, bool]:
+    """Read what follows a backslash: its translation, where it ends, whether it may be repeated."""
+    c = source[at : at + 1]
+    if match := _HEX.match(source, at):
+        return f"\\{match[0]}", match.end(), True
+    if c in _EDGES:
+        return _EDGES[c], at + 1, False
+    if c in _ASCII:
+        return _ASCII[c], at + 1, True
+    if c and c in "sStnrfv":
+        return f"\\{c}", at + 1, True
+    if c == "" or (c.isascii() and c.isalnum()):
+        raise PatternError(f"\\{c} is not read here", at - 1)
+    return re.escape(c), at + 1, True
+
+
+def _class(source: str, at: int) -> tuple[str, int]:
+    """Read a class from after its ``[``: its translation, and where it ends."""
+    start = at - 1
+    out = ["["]
+    if source.startswith("^", at):
+        out.append("^")
+        at += 1
+    if source.startswith("]", at):
+        raise PatternError("the class is empty", start)
+    while at < len(source) and source[at] != "]":
+        c = source[at]
+        at += 1
+        if c == "\\":
+            c = source[at : at + 1]
+            if match := _HEX.match(source, at):
+                out.append(f"\\{match[0]}")
+                at = match.end()
+                continue
+            if c in _IN_CLASS:
+                out.append(_IN_CLASS[c])
+            elif c and c in "tnrfv":
+                out.append(f"\\{c}")
+            elif c == "" or (c.isascii() and c.isalnum()):
+                raise PatternError(f"\\{c} is not read in a class", at - 1)
+            else:
+                out.append(f"\\{c}")
+            at += 1
+        elif c == "-" and len(out) > 1 and out[-1] != "^" and source[at : at + 1] != "]":
+            out.append("-")
+        else:
+            out.append(f"\\{c}" if c in "-[&~|^\\" else c)
+    if at >= len(source):
+        raise PatternError("the class is not closed", start)
+    return "".join([*out, "]"]), at + 1
