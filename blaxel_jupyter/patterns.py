@@ -10,8 +10,13 @@ import re
 
 _COUNT = re.compile(r"\{\d+(?:,\d*)?\}", re.ASCII)
 _HEX = re.compile(r"x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}")
-_ASCII = {"d": r"(?a:\d)", "D": r"(?a:\D)", "w": r"(?a:\w)", "W": r"(?a:\W)"}
-_EDGES = {"b": r"(?a:\b)", "B": r"(?a:\B)"}
+_WORD = "[A-Za-z0-9_]"
+# Spelt out, since Python's own know letters and digits of all scripts, within (?a:…), too.
+_ASCII = {"d": "[0-9]", "D": "[^0-9]", "w": _WORD, "W": "[^A-Za-z0-9_]"}
+_EDGES = {
+    "b": f"(?:(?<!{_WORD})(?={_WORD})|(?<={_WORD})(?!{_WORD}))",
+    "B": f"(?:(?<!{_WORD})(?!{_WORD})|(?<={_WORD})(?={_WORD}))",
+}
 _IN_CLASS = {"d": "0-9", "w": "A-Za-z0-9_", "s": r"\s", "S": r"\S"}
 
 

@@ -2,6 +2,7 @@
 // It shares no state with the page, so a regular expression that never ends costs a worker, not the tab.
 
 import { visibleText } from "./ansi";
+import { FALSE, FilterError, parse, Row } from "./filter";
 import { lastState, SHOWN_BYTES } from "./store";
 
 export interface Query {
@@ -10,7 +11,19 @@ export interface Query {
   caseSensitive: boolean;
 }
 
+/** Rows to be filtered: `text` and the rest as in a store's block, from the position `from` on. */
+export interface Rows {
+  expression: string;
+  source: string;
+  from: number;
+  n: number;
+  text: Uint8Array;
+  flags: Uint8Array;
+  received: DataView;
+}
+
 export type Request =
+  | ({ kind: "filter" } & Rows)
   | { kind: "scan"; query: Query; text: Uint8Array; n: number }
   | { kind: "highlight"; query: Query; lines: string[] };
 
@@ -22,16 +35,38 @@ export type Reply =
 const MAX_RANGES = 100; // highlights of one line
 
 export function answer(request: Request): Reply {
-  let pattern: RegExp;
   try {
-    pattern = compiled(request.query);
-  } catch (error) {
-    return { kind: "error", message: (error as SyntaxError).message };
-  }
-  if (request.kind === "scan") {
+    if (request.kind === "filter") return { kind: "scan", rows: filtered(request) };
+    const pattern = compiled(request.query);
+    if (request.kind === "highlight") {
+      return { kind: "highlight", ranges: request.lines.map((line) => ranges(pattern, line)) };
+    }
     return { kind: "scan", rows: scan(pattern, request.text, request.n) };
+  } catch (error) {
+    const { message } = error as Error;
+    const place = error instanceof FilterError ? ` (character ${error.at + 1})` : "";
+    return { kind: "error", message: message + place };
   }
-  return { kind: "highlight", ranges: request.lines.map((line) => ranges(pattern, line)) };
+}
+
+/** Positions, from 0, of the rows of a block that a filter keeps. */
+export function filtered(rows: Rows): Uint32Array {
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  const term = parse(rows.expression);
+  let [at, end] = [0, 0];
+  const row = new Row(rows.source, () =>
+    visibleText(decoder.decode(lastState(rows.text.subarray(at, end)))),
+  );
+  const found = new Uint32Array(rows.n);
+  let count = 0;
+  for (let i = 0; i < rows.n; i++, at = end + 1) {
+    const newline = rows.text.indexOf(10, at);
+    end = newline === -1 ? rows.text.length : newline;
+    const received = rows.received.getFloat64(i * 8, true);
+    row.next(rows.from + i, rows.flags[i], Math.round(received * 1000));
+    if (term(row) !== FALSE) found[count++] = i;
+  }
+  return found.slice(0, count);
 }
 
 export function compiled(query: Query): RegExp {
