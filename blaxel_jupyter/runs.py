@@ -64,7 +64,7 @@ class SandboxRun(Followed):
         self.timed_out = False
         self.message: str | None = None
         self.trouble: str | None = None
-        self.variable = "run"
+        self.variable = "run"  # its name in the notebook
         self._digest: tuple[int, dict[str, Any]] | None = None
         self.ledgers = {stream: Ledger(stream) for stream in streams}
         self.logs = Table(LOGS, constants={"sandbox": sandbox, "process": process.name})

@@ -23,6 +23,10 @@ class SandboxCell(Cell[SandboxRun]):
     second = "kill"
     _printed = 0
 
+    def _open_panel(self) -> None:
+        self._run.variable = self._show.variable
+        super()._open_panel()
+
     def _print_new(self) -> None:
         logs, first = self._run.logs, self._printed
         last = len(logs)

@@ -18,7 +18,7 @@ const worker = {
 
 build({
   ...common,
-  entryPoints: ["src/panel.ts", "src/panel.css"],
+  entryPoints: ["src/panel.ts", "src/task-panel.ts", "src/panel.css"],
   format: "esm",
   outdir: "dist",
   plugins: [worker],

@@ -149,6 +149,8 @@ def _summary(header: dict[str, Any]) -> str:
     status = str(header["status"])
     if header["exit_code"] is not None:
         status += f", exit code {header['exit_code']}"
+    if meaning := (header.get("digest") or {}).get("meaning"):
+        status += f" ({visible_text(str(meaning))})"
     parts = [
         f"{visible_text(str(header['process']))} in {visible_text(str(header['sandbox']))}",
         status,

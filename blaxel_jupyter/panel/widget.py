@@ -28,6 +28,10 @@ RATE = 30
 """Messages a second at most: a quarter of Jupyter's default limit is 250."""
 
 
+SCRIPTS = {"log": "panel.js", "task": "task-panel.js"}
+"""Each kind of panel has a script of its own, so that it carries no more than it shows."""
+
+
 class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     """A live view of one run: a process's lines, or an agent's story; search, and Stop or Cancel.
 
@@ -44,7 +48,10 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             ``failed``, ``stopped``, ``killed``), ``exit_code`` (int or None), ``started``,
             ``ended``, ``lines``, ``bytes``, ``integrity``, ``local`` (no isolation), ``final``
             (nothing more will come), ``message`` (str or None) and, if there are any, ``partial``:
-            the lines that have not ended yet, as ``[stream, text]``.
+            the lines that have not ended yet, as ``[stream, text]``; ``variable``, the run's name in the
+            notebook, for code that is copied; ``digest``, None or why it failed: ``meaning`` (of the
+            exit code, or None), ``first`` (the row of the first error, or None) and ``block`` (the first
+            row of the last error block and the one past it, or None).
 
             An agent run: ``run.fold`` is a ``Fold``; the header has ``run_id``, ``status``,
             ``source``, ``error``, ``prompt``, ``target``, ``model``, ``started``, ``ended``,
@@ -63,7 +70,7 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         self._sent = 0
         self._header: dict[str, Any] | None = None
         self._command: Callable[[str], object] | None = None
-        self._esm = _asset("panel.js")
+        self._esm = _asset(SCRIPTS[self._source.view])
         self._css = _asset("panel.css")
         super().__init__(_view=self._source.view)
         _answer_while_busy(self.comm)

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { duration, facts, type Header, Rate, size, statusText } from "./header";
+import { digestParts, duration, facts, type Header, Rate, size, statusText } from "./header";
 
 const HEADER = {
   status: "running",
@@ -38,6 +38,19 @@ test("an exit code is shown when it says more than the word", () => {
   expect(statusText({ ...HEADER, status: "failed", exit_code: 3 } as Header)).toBe(
     "failed · exit code 3",
   );
+});
+
+test("a bad end is explained, with the lines that say why", () => {
+  const failed = { ...HEADER, status: "failed", exit_code: 137 } as Header;
+  const digest = { meaning: "killed", first: 11, block: [1233, 1240] } as Header["digest"];
+  expect(digestParts({ ...failed, digest })).toEqual({
+    meaning: "exit code 137: killed",
+    links: [
+      ["first error: line 12", 11],
+      ["last error: lines 1,234–1,240", 1233],
+    ],
+  });
+  expect(digestParts(failed)).toEqual({ meaning: "", links: [] });
 });
 
 test("the rate is that of the last seconds", () => {

@@ -17,8 +17,21 @@ export interface Header extends Facts {
   bytes: number;
   integrity: string;
   local: boolean;
+  /** The name of the run in the notebook. */
+  variable?: string;
+  /** What a bad end means, and where in the log the errors are. */
+  digest?: Digest | null;
   /** Lines that have not ended yet, as they stand: [stream, text]. */
   partial?: [string, string][];
+}
+
+export interface Digest {
+  /** What the exit code says. */
+  meaning: string | null;
+  /** The row of the first error. */
+  first: number | null;
+  /** The rows of the last error block: the first, and one past the last. */
+  block: [number, number] | null;
 }
 
 export type LogSession = Session<LineStore, Header>;
@@ -44,21 +57,32 @@ export class HeaderView {
   readonly #facts = element("span", "bxl-facts");
   readonly #integrity = element("span", "bxl-integrity");
   readonly #note = element("div", "bxl-note");
+  readonly #digest = element("div", "bxl-digest");
   readonly #live = element("div", "bxl-hidden");
   readonly #act: HTMLButtonElement;
   readonly #rate = new Rate();
   readonly #timer: number;
   #verb: Verb = "stop";
   #announced = "";
+  #told = "";
 
-  constructor(private readonly session: LogSession) {
+  /** `show` brings a row on screen. */
+  constructor(
+    private readonly session: LogSession,
+    private readonly show: (row: number) => void,
+  ) {
     this.#act = button("Stop the process", { text: "Stop" }, () => session.command(this.#verb));
     this.#act.classList.add("bxl-act");
     this.#live.setAttribute("role", "status");
     const title = element("div", "bxl-title", this.#status, this.#process, this.#where);
     title.append(this.#command);
     const right = element("div", "bxl-right", this.#facts, this.#integrity, this.#act);
-    this.root.append(element("div", "bxl-line", title, right), this.#note, this.#live);
+    this.root.append(
+      element("div", "bxl-line", title, right),
+      this.#digest,
+      this.#note,
+      this.#live,
+    );
     this.#timer = window.setInterval(() => this.update(), 1000);
     this.update();
   }
@@ -86,6 +110,7 @@ export class HeaderView {
     this.#integrity.title = INTEGRITY_HELP[header.integrity] ?? "";
     this.#action(header);
     this.#notes(header);
+    this.#tell(header);
     this.#announce(`${header.process}: ${outcome}`);
   }
 
@@ -109,6 +134,24 @@ export class HeaderView {
     this.#note.hidden = text === "";
   }
 
+  /** Say what the end means, with links to the rows that say why. */
+  #tell(header: Header): void {
+    const told = JSON.stringify(header.digest ?? null);
+    if (told === this.#told) return;
+    this.#told = told;
+    const { meaning, links } = digestParts(header);
+    this.#digest.replaceChildren(
+      ...(meaning ? [element("span", "", meaning)] : []),
+      ...links.map(([text, row]) => {
+        const link = element("button", "bxl-link", text);
+        link.type = "button";
+        link.addEventListener("click", () => this.show(row));
+        return link;
+      }),
+    );
+    this.#digest.hidden = this.#digest.childElementCount === 0;
+  }
+
   /** Tell a screen reader of changes of state, and of nothing else. */
   #announce(text: string): void {
     if (text === this.#announced) return;
@@ -121,6 +164,21 @@ export function statusText(header: Header): string {
   if (header.exit_code === null || header.status === "running") return header.status;
   if (header.status === "completed" && header.exit_code === 0) return "completed";
   return `${header.status} · exit code ${header.exit_code}`;
+}
+
+/** What the header says of a bad end: words, and links with the row that each leads to. */
+export function digestParts(header: Header): { meaning: string; links: [string, number][] } {
+  const { meaning, first, block } = header.digest ?? { meaning: null, first: null, block: null };
+  const code = (header.exit_code ?? -1) >= 0 ? `exit code ${header.exit_code}: ` : "";
+  const links: [string, number][] = [];
+  const n = (row: number) => (row + 1).toLocaleString("en");
+  if (first !== null) links.push([`first error: line ${n(first)}`, first]);
+  if (block !== null) {
+    const [start, end] = block;
+    const rows = end - start > 1 ? `lines ${n(start)}–${n(end - 1)}` : `line ${n(start)}`;
+    links.push([`last error: ${rows}`, start]);
+  }
+  return { meaning: meaning ? code + visibleText(meaning) : "", links };
 }
 
 export function facts(header: Header, now: number, rate: number): string[] {

@@ -1,16 +1,20 @@
 // One view of a process's log: header, toolbar, and the lines near the scroll position.
 
 import { visibleText } from "./ansi";
-import { element, setText } from "./dom";
+import { button, element, setText } from "./dom";
+import { FilterBar } from "./filter-bar";
+import { Filtering } from "./filtering";
 import { HeaderView, type LogSession } from "./header";
 import { VirtualList } from "./list";
 import { claimKeys, isChord, saveText, say } from "./page";
+import type { RowSet } from "./row-set";
 import { fillPartial, fillRow, rowText } from "./rows";
 import { Search } from "./search";
 import { KIND } from "./store";
 import { Toolbar } from "./toolbar";
 
 const COPY_BYTES = 16_000_000; // more than this belongs in a file
+const MAX_STEPS = 10_000; // matches looked at for one that the filter keeps
 const FILE_NAME = "log.txt";
 
 export class LogView {
@@ -21,17 +25,30 @@ export class LogView {
   readonly #header: HeaderView;
   readonly #toolbar: Toolbar;
   readonly #search: Search;
+  readonly #filtering: Filtering;
+  readonly #bar: FilterBar;
+  readonly #funnel: HTMLButtonElement;
   readonly #unsubscribe: () => void;
   readonly #unclaim: () => void;
   #current: number | null = null;
   #searched = "";
   #partial: [string, string][] = [];
   #partialKey = "";
+  /** The rows in the list, where not all are. */
+  #map: RowSet | null = null;
+  /** A row to come back to once the filter has got that far. */
+  #anchor: number | null = null;
+  #catchingUp = false;
 
   constructor(private readonly session: LogSession) {
     const { store } = session;
     this.#search = new Search(store, () => this.#searchChanged());
-    this.#header = new HeaderView(session);
+    this.#filtering = new Filtering(
+      store,
+      () => session.header?.process ?? "",
+      (other) => this.#filterChanged(other),
+    );
+    this.#header = new HeaderView(session, (row) => this.#context(row));
     this.#toolbar = new Toolbar(this.#search, {
       go: (direction) => this.#go(direction),
       wrap: (on) => this.#list.wrap(on),
@@ -41,6 +58,14 @@ export class LogView {
       things: "lines",
       place: "the log",
     });
+    this.#bar = new FilterBar(this.#filtering, {
+      changed: () => this.#filterChanged(true),
+      leave: () => this.#scroller.focus(),
+      variable: () => session.header?.variable ?? "run",
+    });
+    this.#funnel = button("Filter the lines (f)", "filter", () => this.#openFilter());
+    this.#funnel.setAttribute("aria-expanded", "false");
+    this.#toolbar.middle.append(this.#funnel);
     this.#scroller.tabIndex = 0;
     this.#scroller.setAttribute("role", "log");
     this.#scroller.setAttribute("aria-label", "Log lines");
@@ -52,7 +77,7 @@ export class LogView {
     this.#list = new VirtualList(
       this.#scroller,
       {
-        length: () => store.length + this.#partial.length,
+        length: () => this.#count + this.#partial.length,
         fill: (node, row) => this.#fill(node, row),
       },
       () => this.#painted(),
@@ -62,7 +87,7 @@ export class LogView {
       this.#scroller.focus();
     });
     const body = element("div", "bxl-frame", this.#scroller, this.#badge);
-    this.root.append(this.#header.root, this.#toolbar.root, body);
+    this.root.append(this.#header.root, this.#toolbar.root, this.#bar.root, body);
     this.#unsubscribe = session.subscribe(() => this.#changed());
     this.#changed();
   }
@@ -71,22 +96,46 @@ export class LogView {
     this.#unsubscribe();
     this.#unclaim();
     this.#search.stop();
+    this.#filtering.stop();
+    this.#bar.destroy();
     this.#toolbar.destroy();
     this.#header.destroy();
     this.#list.destroy();
   }
 
-  #fill(node: HTMLElement, row: number): void {
+  /** How many rows are in the list, without lines that have not ended. */
+  get #count(): number {
+    return this.#map ? this.#map.count : this.session.store.length;
+  }
+
+  /** The row at a place of the list, and the place of a row, or of the next one that is there. */
+  #row(place: number): number {
+    return this.#map ? this.#map.at(place) : place;
+  }
+
+  #place(row: number): number {
+    return this.#map ? this.#map.position(row) : row;
+  }
+
+  #fill(node: HTMLElement, place: number): void {
     const { store } = this.session;
-    if (row >= store.length) fillPartial(node, this.#partial[row - store.length]);
-    else fillRow(node, store, row, this.#search.ranges(row), row === this.#current);
+    if (place >= this.#count) {
+      fillPartial(node, this.#partial[place - this.#count]);
+      return;
+    }
+    const row = this.#row(place);
+    const context = this.#map ? () => this.#context(row) : null;
+    fillRow(node, store, row, this.#search.ranges(row), row === this.#current, context);
+    const { expression, scanned, kept } = this.#filtering;
+    const out = !this.#map && expression !== "" && row < scanned && !kept.has(row);
+    node.classList.toggle("bxl-out", out);
   }
 
   /** Take over the lines that have not ended; the rows they stood in are other ones when they change. */
   #takePartial(): void {
-    const { store, header } = this.session;
+    const { header } = this.session;
     const partial = header?.partial ?? [];
-    const key = partial.length > 0 ? JSON.stringify([store.length, partial]) : "";
+    const key = partial.length > 0 ? JSON.stringify([this.#count, partial]) : "";
     if (key === this.#partialKey) return;
     if (this.#partialKey) this.#list.drop(JSON.parse(this.#partialKey)[0]);
     this.#partialKey = key;
@@ -97,24 +146,76 @@ export class LogView {
     this.#header.update();
     this.#takePartial();
     this.#search.update();
+    this.#filtering.update();
+    this.#bar.update(this.session.store.length);
     this.#list.schedule();
-    const empty = this.session.store.length + this.#partial.length === 0;
+    const empty = this.#count + this.#partial.length === 0;
     this.root.classList.toggle("bxl-empty", empty);
+    this.root.classList.toggle("bxl-none", this.#map !== null);
     this.root.classList.toggle("bxl-final", this.session.complete);
   }
 
   #painted(): void {
-    const count = this.session.store.length;
-    this.root.dataset.rows = String(count);
+    const count = this.#count;
+    this.root.dataset.rows = String(this.session.store.length);
+    this.root.dataset.shown = String(count);
     const fresh = Math.max(0, count - this.#list.seen);
     this.#badge.hidden = this.#list.pinned || fresh === 0;
     setText(this.#badge, `${fresh.toLocaleString("en")} new ${fresh === 1 ? "line" : "lines"} ↓`);
     if (this.#search.query) {
       const [first, last] = this.#list.range;
-      const rows = Array.from({ length: last - first }, (_, i) => first + i);
-      const matching = rows.filter((row) => this.#search.matches(row));
-      this.#search.highlight(matching, (row) => rowText(this.session.store, row));
+      const places = Array.from({ length: Math.min(last, count) - first }, (_, i) => first + i);
+      const matching = places.map((place) => this.#row(place));
+      this.#search.highlight(
+        matching.filter((row) => this.#search.rows.has(row)),
+        (row) => rowText(this.session.store, row),
+      );
     }
+  }
+
+  #openFilter(on = this.#bar.root.hidden !== false): void {
+    this.#funnel.setAttribute("aria-expanded", String(on));
+    this.#bar.open(on);
+  }
+
+  /** Show what the filter keeps now; the row at the top of the screen stays near it. */
+  #filterChanged(other: boolean): void {
+    const { expression, kept, scanned } = this.#filtering;
+    const { store } = this.session;
+    if (other) {
+      if (!this.#list.pinned) this.#anchor ??= this.#row(this.#list.visible()[0]) ?? 0;
+      this.#map = expression && this.#bar.hides ? kept : null;
+      this.#catchingUp = true;
+      this.#list.refresh();
+    } else if (!this.#map) this.#list.refresh();
+    if (this.#catchingUp) this.#list.seen = this.#count; // old lines found are no new lines
+    const done = expression === "" || scanned >= store.length;
+    if (this.#anchor !== null && (done || scanned > this.#anchor)) {
+      this.#goTo(this.#anchor, "top");
+      this.#anchor = null;
+    }
+    this.#catchingUp &&= !done;
+    this.#changed();
+  }
+
+  /** Bring a row on screen, or the next one that the filter keeps. */
+  #goTo(row: number, where: "top" | "near"): void {
+    this.#list.paint(); // it counts from what it painted last
+    const place = this.#place(row);
+    if (where === "top") this.#list.show(place);
+    else this.#list.reveal(place);
+  }
+
+  /** Leave the filter and stay at a row, marked. */
+  #context(row: number): void {
+    this.#anchor = null;
+    this.#list.pinned = false;
+    this.#current = row;
+    if (this.#filtering.expression) this.#bar.write("");
+    this.#anchor = null;
+    this.#goTo(row, "near");
+    this.#list.refresh();
+    this.#scroller.focus();
   }
 
   #searchChanged(): void {
@@ -130,19 +231,21 @@ export class LogView {
   }
 
   #position(): number | null {
-    return this.#current === null ? null : this.#search.position(this.#current);
+    const { rows } = this.#search;
+    return this.#current !== null && rows.has(this.#current) ? rows.position(this.#current) : null;
   }
 
   /** Go to the next or previous match; the first time, to the nearest one from the top of the screen. */
   #go(direction: 1 | -1): void {
-    if (this.#search.count === 0) return;
-    const [top] = this.#list.visible();
-    const at = this.#current;
-    let position: number;
-    if (at === null) position = Math.min(this.#search.position(top), this.#search.count - 1);
-    else position = this.#search.position(at) + direction;
-    this.#current = this.#search.row(position);
-    this.#list.reveal(this.#current);
+    const { rows } = this.#search;
+    if (rows.count === 0) return;
+    const at = this.#current ?? this.#row(this.#list.visible()[0]) ?? 0;
+    let position = rows.position(at);
+    if (this.#current !== null && (direction < 0 || rows.has(at))) position += direction;
+    const found = nextShown(rows, this.#map, (position + rows.count) % rows.count, direction);
+    if (found === null) return;
+    this.#current = found;
+    this.#list.reveal(this.#place(found));
     this.#toolbar.update(this.#position());
     this.#list.refresh();
   }
@@ -153,6 +256,8 @@ export class LogView {
       "/": () => this.#toolbar.focus(),
       n: () => this.#go(1),
       N: () => this.#go(-1),
+      f: () => this.#openFilter(true),
+      c: () => this.#context(this.#current ?? this.#row(this.#list.visible()[0])),
       End: () => this.#list.toEnd(),
       Home: () => this.#list.show(0),
       PageUp: () => this.#list.page(-1),
@@ -174,7 +279,7 @@ export class LogView {
       say(this.root, "too much to copy: use download");
       return;
     } else {
-      const lines = Array.from({ length: store.length }, (_, row) => rowText(store, row));
+      const lines = Array.from({ length: this.#count }, (_, at) => rowText(store, this.#row(at)));
       lines.push(...this.#partial.map(([, line]) => visibleText(line)));
       text = `${lines.join("\n")}\n`;
     }
@@ -185,6 +290,25 @@ export class LogView {
       say(this.root, "the browser refused the clipboard");
     }
   }
+}
+
+/** The match at a position, or the next one in a direction that is in the list; null if there is none. */
+export function nextShown(
+  matches: RowSet,
+  shown: RowSet | null,
+  position: number,
+  direction: 1 | -1,
+): number | null {
+  let at = position;
+  for (let tries = 0; tries < MAX_STEPS; tries++) {
+    const row = matches.at(at);
+    if (!shown || shown.has(row)) return row;
+    const place = shown.position(row) + (direction < 0 ? -1 : 0); // the one shown next
+    if (direction > 0) at = place < shown.count ? matches.position(shown.at(place)) : 0;
+    else at = place >= 0 ? matches.position(shown.at(place) + 1) - 1 : -1;
+    at = (at + matches.count) % matches.count;
+  }
+  return null;
 }
 
 /** Save the rows as received; gaps and notices are marked, output is untouched. */

@@ -2,7 +2,7 @@
 // Everything is made with text nodes and fixed classes.
 
 import { type Colour, palette, type Span, type Style, spans } from "./ansi";
-import { element } from "./dom";
+import { button, element } from "./dom";
 import { size } from "./header";
 import { GAP, KIND, type LineStore, NOTICE, STDERR, STREAM } from "./store";
 
@@ -44,6 +44,7 @@ export function fillRow(
   row: number,
   marks: number[] | undefined,
   current: boolean,
+  context: (() => void) | null = null,
 ): void {
   const flags = store.flags(row);
   const kind = flags & KIND;
@@ -61,6 +62,11 @@ export function fillRow(
   appendMarked(text, pieces, marks ?? []);
   if (cut) text.append(element("span", "bxl-cut", cut));
   node.append(gutter, text);
+  if (!context) return;
+  const show = button("Show in context (c)", "context", context);
+  show.classList.add("bxl-context");
+  show.tabIndex = -1; // the key c does it: not one stop for each row
+  node.append(show);
 }
 
 /** Fill a row with a line that has not ended yet: a prompt, or a progress bar that moves. */

@@ -3,6 +3,7 @@
 
 import { Asker } from "./asker";
 import type { Query } from "./matching";
+import { RowSet } from "./row-set";
 import type { LineStore } from "./store";
 
 const HIGHLIGHT_CACHE = 500;
@@ -13,8 +14,7 @@ export class Search {
   error = "";
   /** Rows searched so far. */
   scanned = 0;
-  count = 0;
-  #rows = new Uint32Array(1024);
+  rows = new RowSet();
   #highlights = new Map<number, number[]>();
   #asked = new Set<number>();
   readonly #asker = new Asker((message) => {
@@ -33,7 +33,7 @@ export class Search {
     this.query = query.text === "" ? null : query;
     this.error = "";
     this.scanned = 0;
-    this.count = 0;
+    this.rows = new RowSet();
     this.#highlights.clear();
     this.update();
     this.changed();
@@ -46,32 +46,14 @@ export class Search {
     const { n, text } = this.store.block(from);
     // A copy: posting a view would clone the whole message it points into.
     this.#asker.ask({ kind: "scan", query: this.query, text: text.slice(), n }, (reply) => {
-      if (reply.kind === "scan") this.#add(from, reply.rows);
+      if (reply.kind === "scan") this.rows.add(from, reply.rows);
       this.scanned = from + n;
       this.update();
     });
   }
 
-  /** The position (from 0) among the matches of the first one at `row` or after it. */
-  position(row: number): number {
-    let low = 0;
-    let high = this.count;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.#rows[middle] < row) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  }
-
-  /** The row of a match; positions wrap around. */
-  row(position: number): number {
-    return this.#rows[(position + this.count) % this.count];
-  }
-
-  matches(row: number): boolean {
-    const i = this.position(row);
-    return i < this.count && this.#rows[i] === row;
+  get count(): number {
+    return this.rows.count;
   }
 
   /** Ranges to mark in a shown row, or undefined until the worker has answered. */
@@ -100,15 +82,5 @@ export class Search {
   stop(): void {
     this.#asker.stop();
     this.#asked.clear();
-  }
-
-  #add(from: number, rows: Uint32Array): void {
-    if (this.count + rows.length > this.#rows.length) {
-      const larger = new Uint32Array(Math.max(this.#rows.length * 2, this.count + rows.length));
-      larger.set(this.#rows.subarray(0, this.count));
-      this.#rows = larger;
-    }
-    for (let i = 0; i < rows.length; i++) this.#rows[this.count + i] = from + rows[i];
-    this.count += rows.length;
   }
 }

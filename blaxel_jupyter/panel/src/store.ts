@@ -112,14 +112,16 @@ export class LineStore implements Store {
     return { text: this.#decoder.decode(state.subarray(0, end)), cut: state.length - end };
   }
 
-  /** The text of rows from `from` to the end of the chunk that holds it: how a scan walks the store. */
-  block(from: number): { n: number; text: Uint8Array; flags: Uint8Array } {
+  /** Rows from `from` to the end of the chunk that holds it: how a scan walks the store. */
+  block(from: number): { n: number; text: Uint8Array; flags: Uint8Array; received: DataView } {
     const chunk = this.#chunk(from);
     const i = from - chunk.from;
+    const { buffer, byteOffset } = chunk.received;
     return {
       n: chunk.n - i,
       text: chunk.text.subarray(chunk.starts[i]),
       flags: chunk.flags.subarray(i),
+      received: new DataView(buffer, byteOffset + i * 8, (chunk.n - i) * 8),
     };
   }
 

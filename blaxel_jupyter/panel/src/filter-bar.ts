@@ -1,0 +1,146 @@
+// The filter's own line: the expression, how much it keeps, what is often wanted as buttons that write
+// into it, and the Python code for the same rows. It drives the filtering; the list is the view's.
+
+import { button, element, setText } from "./dom";
+import { icon } from "./icons";
+import { say } from "./page";
+
+const QUICK: [face: string, term: string, help: string][] = [
+  ["stdout", "stream:stdout", "Only stdout"],
+  ["stderr", "stream:stderr", "Only stderr"],
+  ["Warnings", "level>=warning", "Only warnings and errors"],
+  ["Errors", "level>=error", "Only errors"],
+];
+const HELP = `Words and "quoted text" must all occur; -word must not; a OR b; /regex/i
+level:error  level>=warning  stream:stderr  kind:gap  source:NAME  seq:100..200  time:2026-11-22T10:05`;
+
+export interface Filterable {
+  expression: string;
+  error: string;
+  kept: { count: number };
+  set(expression: string): void;
+}
+
+export class FilterBar {
+  readonly root = element("div", "bxl-toolbar bxl-filterbar");
+  /** Whether lines that do not match are hidden, or shown faintly. */
+  hides = true;
+  readonly #input = element("input", "bxl-input");
+  readonly #count = element("span", "bxl-count");
+  readonly #quick: [HTMLButtonElement, string][];
+  #typing = 0;
+
+  constructor(
+    private readonly filtering: Filterable,
+    private readonly actions: { changed(): void; leave(): void; variable(): string },
+  ) {
+    const input = this.#input;
+    input.type = "search";
+    input.placeholder = "Filter: error -retry level>=warning /regex/";
+    input.title = HELP;
+    input.spellcheck = false;
+    input.setAttribute("aria-label", "Filter the log");
+    input.addEventListener("input", () => {
+      clearTimeout(this.#typing);
+      this.#typing = window.setTimeout(() => this.#submit(), 120);
+    });
+    input.addEventListener("keydown", (event) => {
+      if (event.key === "Enter") this.#submit();
+      else if (event.key === "Escape") actions.leave();
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+    });
+    this.#count.setAttribute("role", "status");
+    const hide = button("Hide lines that do not match", { text: "Hide" }, () => {
+      this.hides = !this.hides;
+      hide.setAttribute("aria-pressed", String(this.hides));
+      actions.changed();
+    });
+    hide.setAttribute("aria-pressed", "true");
+    this.#quick = QUICK.map(([text, term, help]) => {
+      const made = button(help, { text }, () => this.write(toggled(input.value, term)));
+      return [made, term];
+    });
+    const field = element("label", "bxl-field", icon("filter"), input, this.#count);
+    const copy = button("Copy the Python code for these lines", "code", () => void this.#copy());
+    this.root.append(field, hide, ...this.#quick.map(([made]) => made), copy);
+    this.root.hidden = true;
+    this.update(0);
+  }
+
+  destroy(): void {
+    clearTimeout(this.#typing);
+  }
+
+  /** Show the line and go to its field, or put it away and the filter with it. */
+  open(on: boolean): void {
+    this.root.hidden = !on;
+    if (on) this.#input.focus();
+    else this.write("");
+  }
+
+  /** Put an expression into the field, and into force. */
+  write(expression: string): void {
+    this.#input.value = expression;
+    this.#submit();
+  }
+
+  /** Show how the filter stands over `rows` rows. */
+  update(rows: number): void {
+    const { error, expression, kept } = this.filtering;
+    const n = (count: number) => count.toLocaleString("en");
+    const text = expression ? `${n(kept.count)} of ${n(rows)} lines` : "";
+    setText(this.#count, error || text);
+    this.#count.title = error || text;
+    this.#count.classList.toggle("bxl-bad", error !== "");
+    const terms = this.#input.value.split(/\s+/);
+    for (const [made, term] of this.#quick) {
+      made.setAttribute("aria-pressed", String(terms.includes(term)));
+    }
+  }
+
+  #submit(): void {
+    clearTimeout(this.#typing);
+    this.filtering.set(this.#input.value);
+  }
+
+  async #copy(): Promise<void> {
+    const { root, actions } = this;
+    const code = python(actions.variable(), this.#input.value);
+    const parent = root.parentElement ?? root;
+    try {
+      await navigator.clipboard.writeText(code);
+      say(parent, `copied: ${code.slice(0, 80)}`);
+    } catch {
+      say(parent, "the browser refused the clipboard");
+    }
+  }
+}
+
+/** The Python code that gives the rows a filter keeps; a JSON string is a Python string. */
+export function python(variable: string, expression: string): string {
+  const name = /^[A-Za-z_]\w*$/.test(variable) ? variable : "run";
+  return `${name}.logs.filter(${JSON.stringify(expression)})`;
+}
+
+const TOKENS = /"(?:[^"\\]|\\.)*"|\/(?:[^/\\]|\\.)+\/i?|[()]|[^\s()]+/g;
+
+/** Put a term into an expression, in place of another one for its field; take it out if it is there. */
+export function toggled(expression: string, term: string): string {
+  const field = /^\w+/.exec(term)?.[0] ?? "";
+  let depth = 0;
+  let [there, or] = [false, false];
+  const rest = expression.replace(TOKENS, (token) => {
+    if (token === "(") depth += 1;
+    else if (token === ")") depth -= 1;
+    else if (depth === 0 && token === "OR") or = true;
+    else if (depth === 0 && new RegExp(`^${field}[:<>]`).test(token)) {
+      there ||= token === term;
+      return "";
+    }
+    return token;
+  });
+  if (or) return `(${expression.trim()}) ${term}`;
+  return [rest.trim().replace(/\s+/g, " "), there ? "" : term].filter(Boolean).join(" ");
+}
