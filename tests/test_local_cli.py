@@ -42,7 +42,8 @@ def test_doctor(service: LocalService) -> None:
     assert f"running at {service.url}" in done.stdout
     assert f"{service.url}/v0: yes (HTTP 401)" in done.stdout
     assert "http://127.0.0.1:9/api/v1: no (" in done.stdout
-    assert "panel.js" in done.stdout
+    assert "ok  panel.js: " in done.stdout
+    assert "ok  task-panel.js: " in done.stdout
 
 
 def test_usage() -> None:

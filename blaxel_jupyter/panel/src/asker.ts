@@ -27,7 +27,11 @@ export class Asker {
       if (data.kind !== "error") done(data);
       this.after(data.kind === "error" ? data.message : "");
     };
-    this.#worker.postMessage(request);
+    // What was copied for the worker is handed over, not copied once more.
+    const moved: ArrayBufferLike[] = [];
+    if (request.kind !== "highlight") moved.push(request.text.buffer);
+    if (request.kind === "filter") moved.push(request.flags.buffer, request.received.buffer);
+    this.#worker.postMessage(request, moved as ArrayBuffer[]);
   }
 
   stop(): void {

@@ -14,10 +14,14 @@ const QUICK: [face: string, term: string, help: string][] = [
 const HELP = `Words and "quoted text" must all occur; -word must not; a OR b; /regex/i
 level:error  level>=warning  stream:stderr  kind:gap  source:NAME  seq:100..200  time:2026-11-22T10:05`;
 
+const LAG = 20_000; // rows not judged yet from which on the count says that it is not the last word
+
+/** What the line needs of a filter. */
 export interface Filterable {
   expression: string;
   error: string;
   kept: { count: number };
+  scanned: number;
   set(expression: string): void;
 }
 
@@ -88,9 +92,10 @@ export class FilterBar {
 
   /** Show how the filter stands over `rows` rows. */
   update(rows: number): void {
-    const { error, expression, kept } = this.filtering;
+    const { error, expression, kept, scanned } = this.filtering;
     const n = (count: number) => count.toLocaleString("en");
-    const text = expression ? `${n(kept.count)} of ${n(rows)} lines` : "";
+    const more = rows - scanned > LAG ? " …" : "";
+    const text = expression ? `${n(kept.count)} of ${n(rows)} lines${more}` : "";
     setText(this.#count, error || text);
     this.#count.title = error || text;
     this.#count.classList.toggle("bxl-bad", error !== "");

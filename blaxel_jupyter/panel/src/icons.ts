@@ -9,7 +9,6 @@ const PATHS = {
   search: "M7 2.5a4.5 4.5 0 1 0 0 9 4.5 4.5 0 0 0 0-9M10.5 10.5L14 14",
   filter: "M2.5 3h11L9.5 8.2v5l-3-1.6V8.2z",
   code: "M5.5 5L2.5 8l3 3M10.5 5l3 3-3 3M9 3.5l-2 9",
-  context: "M3 4h10M3 12h10M5 8h6",
   right: "M6 4l4 4-4 4",
   ok: "M3 8.5l3.2 3.2L13 5",
   failed: "M4 4l8 8M12 4l-8 8",

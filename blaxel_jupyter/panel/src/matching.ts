@@ -51,22 +51,34 @@ export function answer(request: Request): Reply {
 
 /** Positions, from 0, of the rows of a block that a filter keeps. */
 export function filtered(rows: Rows): Uint32Array {
-  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   const term = parse(rows.expression);
-  let [at, end] = [0, 0];
-  const row = new Row(rows.source, () =>
-    visibleText(decoder.decode(lastState(rows.text.subarray(at, end)))),
-  );
+  const lines = shownLines(rows.text);
+  let line = "";
+  const row = new Row(rows.source, () => visibleText(line));
   const found = new Uint32Array(rows.n);
   let count = 0;
-  for (let i = 0; i < rows.n; i++, at = end + 1) {
-    const newline = rows.text.indexOf(10, at);
-    end = newline === -1 ? rows.text.length : newline;
-    const received = rows.received.getFloat64(i * 8, true);
-    row.next(rows.from + i, rows.flags[i], Math.round(received * 1000));
+  for (let i = 0; i < rows.n; i++) {
+    line = lines[i];
+    row.next(
+      rows.from + i,
+      rows.flags[i],
+      Math.round(rows.received.getFloat64(i * 8, true) * 1000),
+    );
     if (term(row) !== FALSE) found[count++] = i;
   }
   return found.slice(0, count);
+}
+
+/** The lines of a block as carriage returns leave them. */
+function shownLines(block: Uint8Array): string[] {
+  const lines = new TextDecoder("utf-8", { ignoreBOM: true }).decode(block).split("\n");
+  return block.includes(13) ? lines.map(lastShown) : lines;
+}
+
+/** What is left of a line after its carriage returns, as `lastState` of its bytes. */
+function lastShown(line: string): string {
+  const text = line.replace(/\r+$/, "");
+  return text.slice(text.lastIndexOf("\r") + 1);
 }
 
 export function compiled(query: Query): RegExp {

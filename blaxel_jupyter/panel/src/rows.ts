@@ -63,7 +63,7 @@ export function fillRow(
   if (cut) text.append(element("span", "bxl-cut", cut));
   node.append(gutter, text);
   if (!context) return;
-  const show = button("Show in context (c)", "context", context);
+  const show = button("Show in context (c)", { text: "⋯" }, context);
   show.classList.add("bxl-context");
   show.tabIndex = -1; // the key c does it: not one stop for each row
   node.append(show);
