@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from blaxel_jupyter.filters import Block
 from blaxel_jupyter.levels import ERROR, LEVELS, level, levels
 from blaxel_jupyter.panel.escapes import last_state, visible_text
 from blaxel_jupyter.table import Table
@@ -85,10 +86,12 @@ def _last(logs: Table, n: int) -> int:
 
 
 def _grave(logs: Table, start: int, end: int) -> list[int]:
-    texts = [_visible(text) for text in logs.column("text")[start:end]]
-    kinds = logs.column("kind")[start:end]
-    found = enumerate(zip(levels(texts, _GRAVE), kinds, strict=True), start)
-    return [row for row, (number, kind) in found if number >= ERROR and kind == "line"]
+    block = Block(logs.column, slice(start, end))
+    found = levels(block.texts, _GRAVE)
+    if max(found) < ERROR:
+        return []
+    rows = enumerate(zip(found, block.kinds, strict=True), start)
+    return [row for row, (number, kind) in rows if number >= ERROR and kind == "line"]
 
 
 def _belongs(logs: Table, row: int) -> bool:

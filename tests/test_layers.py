@@ -30,7 +30,7 @@ LAYERS = {
     "levels": "|",
     "patterns": "|",
     "filters": "levels panel.escapes patterns |",
-    "digest": "levels panel.escapes table |",
+    "digest": "filters levels panel.escapes table |",
     "table": "arrow filters | nanoarrow numpy pandas polars pyarrow",
     "settings": "errors | dotenv",
     "cli_login": "errors settings | yaml",

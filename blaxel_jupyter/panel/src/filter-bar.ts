@@ -30,7 +30,7 @@ export class FilterBar {
   /** Whether lines that do not match are hidden, or shown faintly. */
   hides = true;
   readonly #input = element("input", "bxl-input");
-  readonly #count = element("span", "bxl-count");
+  readonly #count = element("span", "bxl-kept");
   readonly #quick: [HTMLButtonElement, string][];
   #typing = 0;
 
