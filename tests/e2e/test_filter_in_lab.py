@@ -122,7 +122,7 @@ def test_search_goes_through_what_is_shown(notebook: Notebook) -> None:
         expect(page.locator(".bxl-current .bxl-text")).to_have_text(re.compile("^ERROR line"))
 
 
-def test_buttons_write_the_expression_and_the_code_is_copied(notebook: Notebook) -> None:
+def test_buttons_write_one_expression(notebook: Notebook) -> None:
     """What is shown is one expression, and its Python code gives the same rows."""
     page = notebook(
         START + "run.facts['variable'] = 'run'\n" + FILL,
