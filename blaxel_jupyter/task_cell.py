@@ -21,15 +21,11 @@ from blaxel_jupyter.task_client import TaskClient
 from blaxel_jupyter.task_runs import TaskRun, TaskRuns
 from blaxel_jupyter.task_tables import SUMMARY
 
-OVERVIEW = tuple(
-    column
-    for column in SUMMARY
-    if column.name
-    in {
-        *("run_id", "status", "started_at", "duration_ms", "event_count", "n_tool_calls"),
-        *("n_tool_errors", "text_chars", "error"),
-    }
-)
+_COLUMNS = {column.name: column for column in SUMMARY}
+OVERVIEW = [
+    *(_COLUMNS[name] for name in ("run_id", "status", "started_at", "duration_ms", "event_count")),
+    *(_COLUMNS[name] for name in ("n_tool_calls", "n_tool_errors", "text_chars", "error")),
+]
 """The columns of the summary that are shown of several runs."""
 
 RENEWED = 0.5
