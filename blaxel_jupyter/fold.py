@@ -100,9 +100,12 @@ class ToolCall(msgspec.Struct, gc=False):
 
     @property
     def duration_ms(self) -> int | None:
-        """From its input (else its start) to its end as received live, in milliseconds; else None."""
+        """From its input (else its start) to its end as received live, in milliseconds; else None.
+
+        What came together tells no duration.
+        """
         begun = self.started_at if self.input_seq is None else self.input_at
-        if begun is None or self.ended_at is None:
+        if begun is None or self.ended_at is None or begun == self.ended_at:
             return None
         return round((self.ended_at - begun) / 1000)
 
