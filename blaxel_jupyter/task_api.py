@@ -22,7 +22,8 @@ from blaxel_jupyter.errors import (
     StatusError,
     TransportError,
 )
-from blaxel_jupyter.task import Task, TaskLog, TaskStatus, read_log
+from blaxel_jupyter.task import Task, TaskStatus
+from blaxel_jupyter.task_log import TaskLog, read_log
 from blaxel_jupyter.transport import Auth, HeaderAuth, Http, read_json, retried
 
 READ_PATIENCE = 10.0

@@ -20,9 +20,10 @@ from blaxel_jupyter.errors import (
     TransportError,
     is_passing,
 )
-from blaxel_jupyter.task import TaskEvent, TaskLog, TaskStatus, text_of
+from blaxel_jupyter.task import TaskEvent, TaskStatus, text_of
 from blaxel_jupyter.task_api import HINTS, READ_PATIENCE, TaskApi, TaskPage
 from blaxel_jupyter.task_follow import TaskFollow
+from blaxel_jupyter.task_log import TaskLog
 from blaxel_jupyter.task_runs import FROM_MESSAGES, Controls, TaskRun, TaskRuns
 from blaxel_jupyter.transport import AsyncTransport, Http, retried
 

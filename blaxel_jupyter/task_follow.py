@@ -24,12 +24,11 @@ from blaxel_jupyter.replays import HEADS, Held, Replay, Sorter, is_told, key_of
 from blaxel_jupyter.task import (
     ENDED,
     Event,
-    TaskLog,
     TaskStatus,
     is_json,
-    read_data,
     status_of,
 )
+from blaxel_jupyter.task_log import TaskLog, read_data
 from blaxel_jupyter.task_runs import TaskRun
 from blaxel_jupyter.wire import SseDecoder, SseEvent
 

@@ -28,7 +28,6 @@ from blaxel_jupyter.task import (
     Event,
     Task,
     TaskEvent,
-    TaskLog,
     TaskStatus,
     read_event,
     status_of,
@@ -36,6 +35,7 @@ from blaxel_jupyter.task import (
     time_of,
     words_of,
 )
+from blaxel_jupyter.task_log import TaskLog
 
 FROM_MESSAGES = "+messages"
 """What the source of a run ends with whose text is the message's."""

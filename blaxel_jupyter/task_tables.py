@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
-from blaxel_jupyter.fold import Fold, TextBlock, ToolCall
+from blaxel_jupyter.fold import Fold
 from blaxel_jupyter.table import Column, Table
 from blaxel_jupyter.task import FOLDED, Event
+from blaxel_jupyter.task_items import TextBlock, ToolCall
 
 LATER = 1000
 """Events from which on the columns of what is appended wait until somebody looks."""

@@ -21,14 +21,12 @@ from blaxel_jupyter.task import (
     Event,
     Task,
     TaskStatus,
-    read_data,
     read_event,
-    read_log,
-    read_raw,
     status_of,
     time_of,
     words_of,
 )
+from blaxel_jupyter.task_log import read_data, read_log, read_raw
 from blaxel_jupyter.wire import SseDecoder, SseEvent, encode_sse
 from tests import blackbox_examples as examples
 from tests.task_values import EVENTS, JSON, cut

@@ -10,7 +10,6 @@ import pytest
 from blaxel_jupyter import BlaxelError, TaskRun
 from tests import blackbox_examples as examples
 
-
 KEPT = [
     name
     for name in (*examples.LINES, *examples.STREAMS)

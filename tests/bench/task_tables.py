@@ -19,7 +19,7 @@ from random import Random
 from typing import Any
 
 from blaxel_jupyter.table import Table
-from blaxel_jupyter.task import read_log
+from blaxel_jupyter.task_log import read_log
 from blaxel_jupyter.task_runs import Controls, TaskRun
 from tests import blackbox_examples as examples
 
