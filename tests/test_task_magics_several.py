@@ -78,9 +78,9 @@ def test_several_of_which_some_fail(shell: Shell, ended: str) -> None:
 
 
 def test_several_are_followed_at_once(shell: Shell, ended: str) -> None:
-    """``-f`` on several follows them side by side: all their tool calls have durations."""
+    """``-f`` on several follows them side by side: what begins meanwhile has a duration in each."""
     for name in ("one", "two"):
-        shell.run(f"%%task --bg -q -o {name}\nUp.\n$ sleep 1\n$ sleep .1\nDown.")
+        shell.run(f"%%task --bg -q -o {name}\nUp.\n$ sleep 1\n$ sleep .3\nDown.")
     ids = [shell[name].run_id for name in ("one", "two")]
     until(lambda: all(len(shell[name].tool_calls) for name in ("one", "two")))
     shell.run(f"%task_logs {ids[0]} {ended} {ids[1]} -f -o all")
