@@ -14,14 +14,6 @@ from typing import Any
 
 from blaxel_jupyter.task import FOLDED, Event, text_of
 from blaxel_jupyter.task_items import Item, Kind, Other, TextBlock, ToolCall
-from blaxel_jupyter.tool_values import (
-    Given,
-    Returned,
-    read_input,
-    read_inputs,
-    read_output,
-    read_outputs,
-)
 from blaxel_jupyter.usage import USAGE, take_usage
 
 OUTCOMES = {
@@ -54,7 +46,6 @@ _KNOWN = frozenset(
 
 _FAMILIES = ("data-", "ask-user-question")
 _NOT_FATAL = ("retry-notification", "system-Compact", "result")
-_EXIT_CODE = re.compile(r"Exit code (-?\d{1,10})\b")
 
 
 class _Codes(dict[str, str]):
@@ -71,7 +62,6 @@ _CODES = _Codes(
         "tool-output-available": "o",
     }
 )
-_WHOLE_CALL = re.compile("sio")
 _RUNS = re.compile("d+|r+|sio|.")
 """Events that are taken in one step: pieces of text, and whole tool calls."""
 
@@ -139,14 +129,11 @@ class Fold:
         Most of a large log is text that goes on with the block before it: that is taken by the run.
         """
         codes = "".join(map(_CODES.__getitem__, map(_KIND, events)))
-        whole = [found.start() for found in _WHOLE_CALL.finditer(codes)]
-        given = iter(read_inputs([events[i + 1].input for i in whole]))
-        returned = iter(read_outputs([events[i + 2].output for i in whole]))
         for found in _RUNS.finditer(codes):
             begin, end = found.span()
             run = events[begin:end]
             if codes[begin] == "s" and end - begin == 3:
-                self._whole_call(first + begin, run, next(given), next(returned))
+                self._whole_call(first + begin, run)
             elif codes[begin] in "dr" and len(set(map(_BLOCK_ID, run))) == 1:
                 self._pieces(first + begin, run)
             else:
@@ -172,9 +159,7 @@ class Fold:
             self.n_text_deltas += len(texts)
         self.touched.append(place)  # last: a reader on another thread then sees all of it
 
-    def _whole_call(
-        self, seq: int, events: Sequence[Event], given: Given, returned: Returned
-    ) -> None:
+    def _whole_call(self, seq: int, events: Sequence[Event]) -> None:
         """Take the three events of a call at once if it is a new one, else one by one."""
         start, asked, ended = events
         key, name = start.tool_call_id, start.tool_name
@@ -197,14 +182,13 @@ class Fold:
             "output-available",
             asked.input,
             ended.output,
-            *given,
-            *returned,  # type: ignore[arg-type]  # in the order of the fields
-            start_seq=seq,
-            input_seq=seq + 1,
-            end_seq=seq + 2,
+            None,
+            seq,
+            seq + 1,
+            seq + 2,
         )
         if ended.error_text or ended.error_message or ended.error:
-            self._take_error(call, ended)
+            call.error_text = ended.failure
         items.append(call)
         self.touched.append(call.item)
 
@@ -325,24 +309,16 @@ class Fold:
         self._take_input(call, event)
         self._take_output(call, event)
 
-    def _take_output(self, call: ToolCall, event: Event) -> None:
-        if event.output:  # an error after partial output leaves that
-            call.returned = event.output
-            call.stdout, call.stderr, call.exit_code = read_output(event.output)
-        self._take_error(call, event)
-
     @staticmethod
-    def _take_error(call: ToolCall, event: Event) -> None:
+    def _take_output(call: ToolCall, event: Event) -> None:
+        if event.output:  # an error after partial output leaves that
+            call.returned, call.got = event.output, None
         call.error_text = None if event.preliminary else event.failure
-        if call.exit_code is None and call.error_text:
-            found = _EXIT_CODE.match(call.error_text)
-            call.exit_code = int(found[1]) if found else None
 
     @staticmethod
     def _take_input(call: ToolCall, event: Event) -> None:
         if not call.given and event.input:
-            call.given = event.input
-            call.command, call.path = read_input(event.input)
+            call.given, call.asked = event.input, None
 
     # All else -------------------------------------------------------------------------------------------
 

@@ -1,15 +1,19 @@
 """Say what a run is told as: stretches of text, tool calls, and other events.
 
-Pure: imports task only.
+Pure: imports task and tool_values.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import msgspec
 
 from blaxel_jupyter.task import Event
+from blaxel_jupyter.tool_values import Given, Returned, read_input, read_output
+
+_EXIT_CODE = re.compile(r"Exit code (-?\d{1,10})\b")
 
 Kind = Literal["text", "reasoning"]
 
@@ -27,11 +31,6 @@ class ToolCall(msgspec.Struct, gc=False):
     state: str = "started"
     given: msgspec.Raw = _NOTHING
     returned: msgspec.Raw = _NOTHING
-    command: str | None = None
-    path: str | None = None
-    stdout: str | None = None
-    stderr: str | None = None
-    exit_code: int | None = None
     error_text: str | None = None
     start_seq: int | None = None
     input_seq: int | None = None
@@ -39,6 +38,8 @@ class ToolCall(msgspec.Struct, gc=False):
     started_at: int | None = None
     input_at: int | None = None
     ended_at: int | None = None
+    asked: Given | None = None
+    got: Returned | None = None
 
     @property
     def input(self) -> str | None:
@@ -49,6 +50,46 @@ class ToolCall(msgspec.Struct, gc=False):
     def output(self) -> str | None:
         """What came back, as JSON text."""
         return _text(self.returned)
+
+    @property
+    def command(self) -> str | None:
+        """The shell command that it was given."""
+        return self._asked()[0]
+
+    @property
+    def path(self) -> str | None:
+        """The file that it was given."""
+        return self._asked()[1]
+
+    @property
+    def stdout(self) -> str | None:
+        """What a command wrote to stdout, where the output says so."""
+        return self._got()[0]
+
+    @property
+    def stderr(self) -> str | None:
+        """What a command wrote to stderr, where the output says so."""
+        return self._got()[1]
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code of the output, or of an error text that begins with it (tasks protocol 3.7)."""
+        code = self._got()[2]
+        if code is None and self.error_text:
+            found = _EXIT_CODE.match(self.error_text)
+            code = int(found[1]) if found else None
+        return code
+
+    def _asked(self) -> Given:
+        """Read the input when somebody looks, once."""
+        if self.asked is None:
+            self.asked = read_input(self.given)
+        return self.asked
+
+    def _got(self) -> Returned:
+        if self.got is None:
+            self.got = read_output(self.returned)
+        return self.got
 
     @property
     def parent_tool_call_id(self) -> str | None:

@@ -146,7 +146,7 @@ class TaskRun(Followed):
     @property
     def summary(self) -> Table:
         """One row: identity, status, times, counts, tokens, cost."""
-        return task_tables.summary_table([self.facts_row()])
+        return TaskRuns([self]).summary
 
     def facts_row(self) -> dict[str, Any]:
         """Return the row of the summary; times are UTC microseconds."""
@@ -375,7 +375,11 @@ class TaskRuns(list[TaskRun]):
     @property
     def summary(self) -> Table:
         """One row a run."""
-        return task_tables.summary_table([run.facts_row() for run in self])
+        runs = list(self)
+        final = all(run.final for run in runs)
+        return task_tables.summary_table(
+            lambda: [run.facts_row() for run in runs], len(runs), final=final
+        )
 
 
 _SAME = (

@@ -389,7 +389,7 @@ def tables(events: list[Any]) -> list[pyarrow.Table]:
         table.to_arrow(),
         task_tables.tool_calls_table("r", fold.calls.values()).to_arrow(),
         task_tables.text_blocks_table("r", fold.blocks).to_arrow(),
-        task_tables.summary_table([task_tables.counts(fold)]).to_arrow(),
+        task_tables.summary_table(lambda: [task_tables.counts(fold)], 1, final=False).to_arrow(),
     ]
 
 

@@ -115,7 +115,8 @@ def _renamed(event: dict[str, Any], n: int) -> dict[str, Any]:
 BODIES = {"an agent's mix": body, "the example run": corpus_body}
 
 
-# The contenders: each returns rows of what it made, every column read
+# The contenders: each returns the rows of what it made. Our tables make a column when it is looked at, so
+# they count thrice: as they are handed over, with every column read, and exported.
 
 
 def _our_tables(data: bytes) -> list[Table]:
@@ -123,7 +124,12 @@ def _our_tables(data: bytes) -> list[Table]:
     run = TaskRun("r", Controls(None, None), target="bench")  # type: ignore[arg-type]
     run.take_log(log)
     run.record(log.events, log.source or "")
+    run.end()
     return [run.events, run.tool_calls, run.text_blocks, run.summary]
+
+
+def _ready(data: bytes) -> list[int]:
+    return [len(table) for table in _our_tables(data)]
 
 
 def _values(data: bytes) -> list[int]:
@@ -142,7 +148,8 @@ def _normalize(data: bytes) -> list[int]:
 
 
 CONTENDERS: dict[str, Callable[[bytes], list[int]]] = {
-    "ours, four tables": _values,
+    "ours, four tables": _ready,
+    "ours, four tables, every column read": _values,
     "ours, four tables in Arrow": _arrow,
     "json_normalize, one table": _normalize,
 }

@@ -59,7 +59,7 @@ def tables(read: Read) -> tuple[list[dict[str, Any]], ...]:
             rows,
             task_tables.tool_calls_table("r", fold.calls.values()),
             task_tables.text_blocks_table("r", fold.blocks),
-            task_tables.summary_table([summary]),
+            task_tables.summary_table(lambda: [summary], 1, final=False),
         )
     )
 
