@@ -201,7 +201,7 @@ class TaskFollow:
             async with asyncio.timeout(BATCH_PATIENCE):
                 if not fresh:
                     return await self._reads.glance()
-                status = await self._reads.status()
+                status = await self._status()
                 return TaskLog(status=status.status_raw, source="buffer")
         return None
 
@@ -235,6 +235,8 @@ class TaskFollow:
             sorter.begin([event for one in waiting for event in one.events])
             for one in waiting:
                 yield self._record(*sorter.sort(one.events, one.at))
+            if self._run.status == "queued":
+                await self._status()  # its events say that it has begun
             while True:
                 chunk = await self._receive(chunks, LINGER if self._held.ended else IDLE)
                 if chunk is not None:
