@@ -24,8 +24,8 @@ from blaxel_jupyter.task_tables import SUMMARY
 
 _COLUMNS = {column.name: column for column in SUMMARY}
 OVERVIEW = [
-    *(_COLUMNS[name] for name in ("run_id", "status", "started_at", "duration_ms", "event_count")),
-    *(_COLUMNS[name] for name in ("n_tool_calls", "n_tool_errors", "text_chars", "error")),
+    _COLUMNS[name]
+    for name in ("run_id", "status", "duration_ms", "n_tool_calls", "n_tool_errors", "error")
 ]
 """The columns of the summary that are shown of several runs."""
 
