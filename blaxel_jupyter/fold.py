@@ -340,7 +340,8 @@ class Fold:
             self.started_at = text_of(data.get("startedAt"))
         if name not in _NOT_FATAL:
             self.error = event.failure or self.error
-        take_usage(self.usage, data)
+        if name == "result" or "messageMetadata" in data:
+            take_usage(self.usage, data)
 
     def _placed(self, item: Item) -> int:
         self.items.append(item)
