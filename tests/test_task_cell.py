@@ -143,26 +143,25 @@ def test_failure_is_two_lines(notebook: Kernel) -> None:
     assert "    last words\n" in ended.stdout
 
 
-def test_comms_are_served_while_a_cell_waits(notebook: Kernel) -> None:
-    """A message to a comm that comes while the cell waits is handled before the cell ends."""
+def test_comms_are_served_while_a_cell_waits(notebook: Kernel, folder: Path) -> None:
+    """A message to a comm that comes while the cell waits is handled then: it lets the run end."""
     notebook.run(
-        "import comm\n"
-        "heard = []\n"
+        "import comm, pathlib\n"
         "mine = comm.create_comm(target_name='nobody')\n"
-        "def hear(m): heard.append((_task[-1] if isinstance(_task, list) else _task).status)\n"
-        "mine.on_msg(hear)"
+        "mine.on_msg(lambda m: pathlib.Path(m['content']['data']['touch']).touch())"
     )
     identifier = notebook.value("mine.comm_id")
-    running = notebook.start("%%task\nUp.\n$ sleep 1\nDown.").until("> bash: sleep 1")
-    notebook.comm(identifier, {})
-    running.finish()
-    assert notebook.value("heard") == ["running"]
-    notebook.run("%%task --bg -q -o slow\nUp.\n$ sleep 1\nDown.")
+    go = [folder / "go-1", folder / "go-2"]
+    prompts = [f"Up.\n$ until [ -e {path} ]; do sleep .05; done\nDown." for path in go]
+    running = notebook.start(f"%%task\n{prompts[0]}").until("> bash: until")
+    notebook.comm(identifier, {"touch": str(go[0])})
+    running.finish(20)
+    assert notebook.value("_task.status") == "completed"
+    notebook.run(f"%%task --bg -q -o slow\n{prompts[1]}")
     notebook.run("%%task --bg -q -o quick\n$ true")
     running = notebook.start("%task_logs {quick.run_id} {slow.run_id} -f").until("completed")
-    notebook.comm(identifier, {})
-    running.finish()
-    assert notebook.value("heard") == ["running", "running"]
+    notebook.comm(identifier, {"touch": str(go[1])})
+    running.finish(20)
     assert notebook.value("[run.status for run in _task]") == ["completed", "completed"]
 
 
