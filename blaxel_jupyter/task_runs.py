@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from blaxel_jupyter import bridge, task_tables
+from blaxel_jupyter.differences import content_differences, form_differences
 from blaxel_jupyter.errors import BlaxelError
 from blaxel_jupyter.fold import Fold
 from blaxel_jupyter.followed import Followed
@@ -166,6 +167,26 @@ class TaskRun(Followed):
             "event_count": len(self.events),
             **task_tables.counts(self.fold),
         }
+
+    def differences(self, other: TaskRun, *, form: bool = True) -> list[str]:
+        """List what another reading of the same run tells differently, one line each: ours / theirs.
+
+        Live, buffered, reconstructed and merged logs of a run tell the same (tasks protocol 3.5): status,
+        joined text, tool calls. Where they do not, those lines stand first.
+
+        Args:
+            other: the other reading.
+            form: also list what differs in form alone: chunks, life-cycle events, order of results, and
+                figures that only one of them has.
+        """
+        lines = []
+        if self.status != other.status:
+            lines.append(f"status: {self.status} / {other.status}")
+        lines += content_differences(self.fold, other.fold)
+        if form:
+            types = Counter(self.events.column("type")), Counter(other.events.column("type"))
+            lines += form_differences(self.fold, other.fold, types)
+        return lines
 
     # Keeping --------------------------------------------------------------------------------------------
 

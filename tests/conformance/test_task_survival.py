@@ -112,7 +112,11 @@ async def test_one_run_from_every_source(folder: Path) -> None:
     for other in (merged, rebuilt, without, again, burst):
         assert facts(other) == whole, other
         assert other.warnings == []
+        assert live.differences(other, form=False) == []
     assert live.warnings == []
+    listed = live.differences(again)
+    assert {"start events: 1 / 0", "session-init events: 1 / 0"} <= set(listed)
+    assert any(line.startswith("tool calls with a duration:") for line in listed)
     # What only a live reading can know is not made up by the others.
     assert None not in live.tool_calls.column("duration_ms")[2:], "they began while it was read"
     for other in (rebuilt, again, burst):
