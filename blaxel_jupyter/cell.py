@@ -210,6 +210,9 @@ class Cell(Waiting, Generic[R]):
             except BlaxelError as error:
                 self._run.message = f"{verb} failed: {error}"
 
+        self._run.message = (
+            f"sending {verb}"  # a service may answer only when it has had its effect
+        )
         bridge.spawn(send)
 
     def _say(self, text: str) -> None:

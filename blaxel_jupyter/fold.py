@@ -10,12 +10,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
-from typing import Any, Literal
-
-import msgspec
+from typing import Any
 
 from blaxel_jupyter.task import FOLDED, Event, text_of
-from blaxel_jupyter.tool_values import read_input, read_output
+from blaxel_jupyter.task_items import Item, Kind, Other, TextBlock, ToolCall
 from blaxel_jupyter.usage import USAGE, take_usage
 
 OUTCOMES = {
@@ -48,101 +46,26 @@ _KNOWN = frozenset(
 
 _FAMILIES = ("data-", "ask-user-question")
 _NOT_FATAL = ("retry-notification", "system-Compact", "result")
-_EXIT_CODE = re.compile(r"Exit code (-?\d{1,10})\b")
-_CODES = {
-    "text-delta": "d",
-    "tool-call-start": "s",
-    "tool-input-available": "i",
-    "tool-output-available": "o",
-}
-_RUNS = re.compile("d+|sio|.")
+
+
+class _Codes(dict[str, str]):
+    def __missing__(self, kind: str) -> str:
+        return "."
+
+
+_CODES = _Codes(
+    {
+        "text-delta": "d",
+        "reasoning-delta": "r",
+        "tool-call-start": "s",
+        "tool-input-available": "i",
+        "tool-output-available": "o",
+    }
+)
+_RUNS = re.compile("d+|r+|sio|.")
 """Events that are taken in one step: pieces of text, and whole tool calls."""
 
 _KIND, _DELTA, _BLOCK_ID = attrgetter("kind"), attrgetter("delta"), attrgetter("block_id")
-
-Kind = Literal["text", "reasoning"]
-
-
-class ToolCall(msgspec.Struct, gc=False):
-    """One tool call, keyed by its id; positions are the events' ``seq``, JSON values are JSON texts."""
-
-    call_index: int
-    tool_call_id: str
-    item: int
-    tool_name: str | None = None
-    state: str = "started"
-    input: str | None = None
-    output: str | None = None
-    command: str | None = None
-    path: str | None = None
-    stdout: str | None = None
-    stderr: str | None = None
-    exit_code: int | None = None
-    error_text: str | None = None
-    start_seq: int | None = None
-    input_seq: int | None = None
-    end_seq: int | None = None
-    started_at: int | None = None
-    input_at: int | None = None
-    ended_at: int | None = None
-
-    @property
-    def parent_tool_call_id(self) -> str | None:
-        """The call that this one is nested in: what stands before the last ``:`` (tasks protocol 3.3)."""
-        return self.tool_call_id.rpartition(":")[0] or None
-
-    @property
-    def is_error(self) -> bool | None:
-        """Whether it failed; None while it has not ended."""
-        if self.end_seq is None:
-            return None
-        return self.state != "output-available" or self.exit_code not in (None, 0)
-
-    @property
-    def duration_ms(self) -> int | None:
-        """From its input (else its start) to its end as received live, in milliseconds; else None."""
-        begun = self.started_at if self.input_seq is None else self.input_at
-        if begun is None or self.ended_at is None:
-            return None
-        return round((self.ended_at - begun) / 1000)
-
-
-class TextBlock(msgspec.Struct, gc=False):
-    """One uninterrupted stretch of text or reasoning."""
-
-    kind: Kind
-    block_id: str | None
-    segment: int
-    first_seq: int | None
-    last_seq: int | None
-    pieces: list[str] = []
-    closed: bool = False
-
-    @property
-    def text(self) -> str:
-        """The joined text."""
-        return "".join(self.pieces)
-
-    @property
-    def chars(self) -> int:
-        """Its length in code points."""
-        return sum(map(len, self.pieces))
-
-    @property
-    def n_deltas(self) -> int:
-        """How many pieces it came in; says nothing in a reconstructed log."""
-        return len(self.pieces)
-
-
-class Other(msgspec.Struct, gc=False):
-    """Any other event of the run: files, the result, an error, an unknown type."""
-
-    type: str | None
-    seq: int
-    event: Event
-
-
-Item = ToolCall | TextBlock | Other
 
 
 class Fold:
@@ -205,51 +128,69 @@ class Fold:
 
         Most of a large log is text that goes on with the block before it: that is taken by the run.
         """
-        codes = "".join([_CODES.get(kind, ".") for kind in map(_KIND, events)])
+        codes = "".join(map(_CODES.__getitem__, map(_KIND, events)))
         for found in _RUNS.finditer(codes):
             begin, end = found.span()
             run = events[begin:end]
-            if codes[begin] == "d":
+            if codes[begin] == "s" and end - begin == 3:
+                self._whole_call(first + begin, run)
+            elif codes[begin] in "dr" and len(set(map(_BLOCK_ID, run))) == 1:
                 self._pieces(first + begin, run)
-            elif len(run) == 1 or not self._whole_call(first + begin, *run):
-                for i in range(begin, end):
-                    self.add(first + i, events[i])
+            else:
+                for seq, event in enumerate(run, first + begin):
+                    self.add(seq, event)
 
     def _pieces(self, seq: int, run: Sequence[Event]) -> None:
-        """Take text deltas that follow one another."""
-        self.add(seq, run[0])
-        texts = list(map(_DELTA, run))
-        opened = self._open.get(run[0].block_id)
-        if opened is None or None in texts or len(set(map(_BLOCK_ID, run))) > 1:
-            for i in range(1, len(run)):
-                self.add(seq + i, run[i])
-        elif len(run) > 1:
-            block, place = opened
-            block.pieces += texts[1:]
-            block.last_seq = seq + len(run) - 1
-            self.text_chars += sum(map(len, texts[1:]))
-            self.n_text_deltas += len(run) - 1
-            self.touched.append(place)  # last: a reader on another thread then sees all of it
+        """Take pieces of one text that follow one another."""
+        texts: list[Any] = list(map(_DELTA, run))
+        kind = _kind(run[0])
+        if None in texts:
+            for i, event in enumerate(run, seq):
+                self.add(i, event)
+            return
+        if self._open_kind != kind:
+            self._open.clear()
+            self._open_kind = kind
+        block, place = self._open.get(run[0].block_id) or self._opened(kind, run[0], seq)
+        block.pieces += texts
+        block.last_seq = seq + len(texts) - 1
+        if kind == "text":
+            self.text_chars += sum(map(len, texts))
+            self.n_text_deltas += len(texts)
+        self.touched.append(place)  # last: a reader on another thread then sees all of it
 
-    def _whole_call(self, seq: int, start: Event, given: Event, ended: Event) -> bool:
-        """Take the three events of a new call in one step; False where they are not that."""
-        key = start.tool_call_id
-        if key is None or key in self.calls or ended.preliminary:
-            return False
-        if not given.tool_call_id == ended.tool_call_id == key:
-            return False
-        self._open.clear()
-        name = start.tool_name or given.tool_name or ended.tool_name
-        if not start.tool_name == given.tool_name == ended.tool_name:
-            start.tool_name = given.tool_name = ended.tool_name = name
-        call = ToolCall(len(self.calls), key, len(self.items), name, "output-available")
-        call.start_seq, call.input_seq, call.end_seq = seq, seq + 1, seq + 2
-        self._take_input(call, given)
-        self._take_output(call, ended)
-        self.calls[key] = call
-        self.items.append(call)
+    def _whole_call(self, seq: int, events: Sequence[Event]) -> None:
+        """Take the three events of a call at once if it is a new one, else one by one."""
+        start, asked, ended = events
+        key, name = start.tool_call_id, start.tool_name
+        is_new = key is not None and key not in self.calls and not ended.preliminary
+        if not (is_new and asked.tool_call_id == ended.tool_call_id == key):
+            for i, event in enumerate(events, seq):
+                self.add(i, event)
+            return
+        if not name == asked.tool_name == ended.tool_name:
+            name = name or asked.tool_name or ended.tool_name
+            start.tool_name = asked.tool_name = ended.tool_name = name
+        if self._open:
+            self._open.clear()
+        calls, items = self.calls, self.items
+        calls[key] = call = ToolCall(  # type: ignore[index]  # not None
+            len(calls),
+            key,  # type: ignore[arg-type]  # not None
+            len(items),
+            name,
+            "output-available",
+            asked.input,
+            ended.output,
+            None,
+            seq,
+            seq + 1,
+            seq + 2,
+        )
+        if ended.error_text or ended.error_message or ended.error:
+            call.error_text = ended.failure
+        items.append(call)
         self.touched.append(call.item)
-        return True
 
     def adopt(self, block: TextBlock) -> None:
         """Take over a block that no event told: it has no positions, and stands last."""
@@ -359,7 +300,7 @@ class Fold:
         state = OUTCOMES[event.type or ""]
         final = not event.preliminary
         if call.end_seq is not None and (
-            not final or (state, _text(event.output)) == (call.state, call.output)
+            not final or (state, bytes(event.output)) == (call.state, bytes(call.returned))
         ):
             return  # the same again, or older news, as in merged logs
         call.state = state if final else "preliminary"
@@ -371,18 +312,13 @@ class Fold:
     @staticmethod
     def _take_output(call: ToolCall, event: Event) -> None:
         if event.output:  # an error after partial output leaves that
-            call.output = _text(event.output)
-            call.stdout, call.stderr, call.exit_code = read_output(event.output)
+            call.returned, call.got = event.output, None
         call.error_text = None if event.preliminary else event.failure
-        if call.exit_code is None and call.error_text:
-            found = _EXIT_CODE.match(call.error_text)
-            call.exit_code = int(found[1]) if found else None
 
     @staticmethod
     def _take_input(call: ToolCall, event: Event) -> None:
-        if call.input is None and event.input:
-            call.input = _text(event.input)
-            call.command, call.path = read_input(event.input)
+        if not call.given and event.input:
+            call.given, call.asked = event.input, None
 
     # All else -------------------------------------------------------------------------------------------
 
@@ -404,7 +340,8 @@ class Fold:
             self.started_at = text_of(data.get("startedAt"))
         if name not in _NOT_FATAL:
             self.error = event.failure or self.error
-        take_usage(self.usage, data)
+        if name == "result" or "messageMetadata" in data:
+            take_usage(self.usage, data)
 
     def _placed(self, item: Item) -> int:
         self.items.append(item)
@@ -413,7 +350,3 @@ class Fold:
 
 def _kind(event: Event) -> Kind:
     return "reasoning" if event.kind.startswith("reasoning") else "text"
-
-
-def _text(raw: msgspec.Raw) -> str | None:
-    return str(raw, "utf-8", "replace") if raw else None

@@ -51,10 +51,8 @@ class Awaiter:
         name = asked[1] or asked[2]
         magics = "BlaxelMagics" if name.startswith("sandbox") else "TaskMagics"
         awaited = f"await get_ipython().magics_manager.registry[{magics!r}].awaited({name!r}, "
-        call = f"get_ipython().run_cell_magic({name!r}, "
-        if asked[1] and lines[0].startswith(call):
-            return [awaited + lines[0][len(call) :], *lines[1:]]
-        magic = re.match(rf"%{name}\b(.*)", lines[0])
-        if asked[2] and magic:
-            return [f"{awaited}{magic[1].strip()!r})\n", *lines[1:]]
-        return lines
+        kind = "cell" if asked[1] else "line"
+        call = f"get_ipython().run_{kind}_magic({name!r}, "
+        if not lines[0].startswith(call):
+            return lines
+        return [awaited + lines[0][len(call) :], *lines[1:]]

@@ -61,6 +61,7 @@ class Held:
         self.first: Key | None = None
         self.texts: dict[Key, _Text] = {}
         self.counts: Counter[Key] = Counter()
+        self.calls: set[str] = set()
         self.ended = False
         for event in events:
             self.add(event)
@@ -72,6 +73,7 @@ class Held:
         text = _text(event)
         if text is None:
             self.ended |= event.type in TERMINAL
+            self.calls |= {event.tool_call_id} if event.tool_call_id else set()
             self.counts[key_of(event)] += 1
             return
         kind, name = _block(event)
@@ -95,6 +97,7 @@ class Replay:
         self._held = held
         self._whole = whole
         self._counts = Counter(held.counts)
+        self._calls = set(held.calls)
         self._sizes = {key: text.size for key, text in held.texts.items()}
         self._ended = held.ended
         self._seen: Counter[Key] = Counter()
@@ -130,6 +133,8 @@ class Replay:
             return None
         if self._whole and self._ended and event.type in TERMINAL:
             return None
+        if self._whole and event.type == "tool-call-start" and event.tool_call_id in self._calls:
+            return None  # made up for a call that began without one
         key = key_of(event)
         self._seen[key] += 1
         held = self._counts[key]

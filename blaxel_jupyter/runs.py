@@ -24,6 +24,9 @@ from blaxel_jupyter.table import LOGS, Table
 LATER = 1000
 """Lines from which on a block is split only when somebody looks at the table."""
 
+DIGESTED = 50_000
+"""Lines up to which a panel's header says where the errors are: finding them in more would be felt."""
+
 Integrity = Literal["following", "complete", "repaired", "gap"]
 
 
@@ -257,7 +260,7 @@ class SandboxRun(Followed):
             return None
         n = len(self.logs)
         if self._digest is None or self._digest[0] != n:
-            found = digest.errors(self.logs)
+            found = digest.errors(self.logs) if n <= DIGESTED else None
             code = self.exit_code
             meaning = (
                 MEANINGS[124] if self.timed_out else MEANINGS.get(-1 if code is None else code)

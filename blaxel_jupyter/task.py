@@ -1,22 +1,20 @@
-"""Say what an agent task, its status and its events are, and read them from whatever carries them.
+"""Say what an agent task, its status and its events are, and read one event (tasks protocol 2, 3).
 
-One tolerant reader for the batch log, the event stream and ``rawEvents`` (tasks protocol 2.6, 2.7, 3):
-content never makes it raise; what it cannot read is counted and told. Pure: no socket, no clock.
+Content never makes a reader raise: what has another type than expected counts as absent, and stays in
+the event's text. Pure: no socket, no clock.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from blaxel_jupyter.errors import ProtocolError
-from blaxel_jupyter.salvage import past_separators, whole_values
 
 STATUSES = {
     **dict.fromkeys(("queued", "pending"), "queued"),
@@ -183,7 +181,7 @@ class Event(msgspec.Struct, gc=False, rename=_NAMES.get):
     @property
     def failure(self) -> str | None:
         """What went wrong, under any of its names (tasks protocol 3.2)."""
-        return self.error_text or self.error_message or _words(self.error)
+        return self.error_text or self.error_message or words_in(self.error)
 
     @property
     def json(self) -> str:
@@ -198,92 +196,9 @@ class Event(msgspec.Struct, gc=False, rename=_NAMES.get):
 
 
 _EVENT_READER = msgspec.json.Decoder(Event)
-_EVENTS_READER = msgspec.json.Decoder(list[Event])
 
 
-class TaskLog(msgspec.Struct):
-    """A batch log as read (tasks protocol 2.6).
-
-    ``whole`` is False where the body was cut: ``events`` then holds what arrived. ``warnings`` says
-    what could not be read, and how often.
-    """
-
-    run_id: str | None = None
-    chat_id: str | None = None
-    status: str | None = None
-    source: str | None = None
-    error: str | None = None
-    events: list[Event] = []
-    raw_events: list[str] | None = None
-    warnings: Counter[str] = msgspec.field(default_factory=Counter)
-    whole: bool = True
-
-
-def read_log(body: bytes, *, cut: bool = False) -> TaskLog:
-    """Read the answer of ``/logs``.
-
-    Args:
-        body: the JSON text.
-        cut: the body is known to be incomplete: keep what there is of it.
-
-    Raises:
-        ProtocolError: nothing in it is a log.
-    """
-    try:
-        members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except UNREADABLE:
-        value = lenient(body)
-        if not isinstance(value, dict):
-            return _salvaged(body, cut)
-        members = {key: msgspec.Raw(_dumped(member)) for key, member in value.items()}
-    log = TaskLog()
-    for name, key in _ENVELOPE.items():
-        setattr(log, name, _words(members.get(key)))
-    raw = lenient(members.get("rawEvents", b""))
-    if isinstance(raw, list):
-        log.raw_events = [line if isinstance(line, str) else json.dumps(line) for line in raw]
-    events = members.get("events")
-    try:
-        raws: Any = msgspec.json.decode(events or b"null", type=list[msgspec.Raw])
-    except UNREADABLE:
-        value = lenient(events or b"null")
-        raws = [_dumped(item) for item in value] if isinstance(value, list) else None
-        events = None
-    if raws is None:
-        log.warnings["log has no list of events"] += 1
-        log.events = read_raw(log.raw_events or [], log.warnings)
-    else:
-        log.events = read_events(raws, events or b"")
-    return log
-
-
-_ENVELOPE = {
-    "run_id": "runId",
-    "chat_id": "chatId",
-    "status": "status",
-    "source": "source",
-    "error": "error",
-}
-_EVENTS = re.compile(rb'"events"\s*:\s*\[')
 _SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def read_events(
-    raws: Sequence[bytes | msgspec.Raw], array: bytes | msgspec.Raw = b""
-) -> list[Event]:
-    """Read events, each from its JSON text, whatever it holds.
-
-    Args:
-        raws: the events' texts.
-        array: the text of all of them as one JSON array, where there is one.
-    """
-    try:
-        events = _EVENTS_READER.decode(array or b"[%b]" % b",".join(raws))
-    except UNREADABLE:
-        return [read_event(raw) for raw in raws]
-    for event, raw in zip(events, raws, strict=True):
-        event.payload = raw
-    return events
 
 
 def read_event(raw: bytes | msgspec.Raw) -> Event:
@@ -294,32 +209,6 @@ def read_event(raw: bytes | msgspec.Raw) -> Event:
         event = _picked(lenient(raw))
     event.payload = raw
     return event
-
-
-def read_raw(lines: Iterable[str], warnings: Counter[str]) -> list[Event]:
-    """Read ``rawEvents``: one event a string, ``data: {json}`` (tasks protocol 2.6)."""
-    events = []
-    for line in lines:
-        text = line.strip().removeprefix("data:").strip()
-        if text and not text.startswith(":"):
-            events += read_data(text.encode("utf-8", "replace"), warnings)
-    return events
-
-
-def read_data(data: bytes, warnings: Counter[str], name: str = "message") -> list[Event]:
-    """Read the data of one server-sent event: an event, or none and a warning where it is no JSON.
-
-    ``name`` stands in for a missing type: the older generation names its events (tasks protocol 1.3).
-    """
-    if data.strip() == b"[DONE]":
-        return []
-    if not is_json(data):
-        warnings[f"event is not JSON: {_shown(data)}"] += 1
-        return []
-    event = read_event(data)
-    if not event.kind and name != "message":
-        event.kind = name
-    return [event]
 
 
 def status_of(raw: str | None) -> str:
@@ -368,11 +257,13 @@ def is_json(data: bytes) -> bool:
     return True
 
 
-def _dumped(value: object) -> bytes:
+def dumped(value: object) -> bytes:
+    """Write a value as JSON again, as it would have been sent."""
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
-def _words(raw: bytes | msgspec.Raw | None) -> str | None:
+def words_in(raw: bytes | msgspec.Raw | None) -> str | None:
+    """Read an error in either shape from its JSON text."""
     return words_of(lenient(raw)) if raw else None
 
 
@@ -385,40 +276,8 @@ def _picked(value: object) -> Event:
         if isinstance(member := members.get(_NAMES.get(field, field)), str)
     }
     raws: dict[str, Any] = {
-        field: msgspec.Raw(_dumped(members[field]))
+        field: msgspec.Raw(dumped(members[field]))
         for field in ("input", "output", "error")
         if field in members
     }
     return Event(**texts, **raws, preliminary=members.get("preliminary") is True)
-
-
-def _salvaged(body: bytes, cut: bool) -> TaskLog:
-    """Keep the events at the beginning of a body that is not a whole JSON object."""
-    start = _EVENTS.search(body)
-    if start is None:
-        if cut and body.lstrip()[:1] in {b"", b"{"}:
-            return TaskLog(whole=False)
-        what = "an HTML page" if body.lstrip()[:1] == b"<" else "something that is not JSON"
-        raise ProtocolError(
-            f"The task service answered with {what}. Check BLACKBOX_API_URL.", data=body
-        )
-    log = TaskLog(whole=False)
-    head = lenient(body[: start.start()].rstrip().removesuffix(b",") + b"}")
-    if isinstance(head, dict):
-        for name, key in _ENVELOPE.items():
-            setattr(log, name, words_of(head.get(key)))
-    text, at = body[start.end() :].decode("utf-8", "replace"), 0
-    for begin, at in whole_values(text):  # the end of the last is used below
-        log.events.append(read_event(text[begin:at].encode("utf-8", "replace")))
-    at = past_separators(text, at)
-    rest = lenient(b"{" + text[at:].removeprefix("]").lstrip(", \r\n\t").encode())
-    if text[at : at + 1] == "]" and isinstance(rest, dict):
-        log.whole = True
-        for name, key in _ENVELOPE.items():
-            setattr(log, name, words_of(rest.get(key)) or getattr(log, name))
-    return log
-
-
-def _shown(data: bytes) -> str:
-    text = data.decode("utf-8", "replace")
-    return repr(text if len(text) <= 80 else f"{text[:80]}…")

@@ -22,7 +22,8 @@ from blaxel_jupyter.errors import (
     StatusError,
     TransportError,
 )
-from blaxel_jupyter.task import Task, TaskLog, TaskStatus, read_log
+from blaxel_jupyter.task import Task, TaskStatus
+from blaxel_jupyter.task_log import TaskLog, read_log
 from blaxel_jupyter.transport import Auth, HeaderAuth, Http, read_json, retried
 
 READ_PATIENCE = 10.0
@@ -220,8 +221,9 @@ class TaskApi:
         return await retried(attempt, patience=patience)
 
     def _forget(self, error: TransportError | StatusError) -> None:
-        """Look for the local service again after it was gone."""
-        if self.is_local and (isinstance(error, TransportError) or error.status_code == 401):
+        """Look for the service again: a local one that was gone, or a key that was refused."""
+        refused = isinstance(error, StatusError) and error.status_code == 401
+        if refused or (self.is_local and isinstance(error, TransportError)):
             self._service = None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections import deque
 from typing import Any, Literal
 
 from IPython.display import display
@@ -21,16 +22,15 @@ from blaxel_jupyter.task_client import TaskClient
 from blaxel_jupyter.task_runs import TaskRun, TaskRuns
 from blaxel_jupyter.task_tables import SUMMARY
 
-OVERVIEW = tuple(
-    column
-    for column in SUMMARY
-    if column.name
-    in {
-        *("run_id", "status", "started_at", "duration_ms", "event_count", "n_tool_calls"),
-        *("n_tool_errors", "text_chars", "error"),
-    }
-)
+_COLUMNS = {column.name: column for column in SUMMARY}
+OVERVIEW = [
+    _COLUMNS[name]
+    for name in ("run_id", "status", "duration_ms", "n_tool_calls", "n_tool_errors", "error")
+]
 """The columns of the summary that are shown of several runs."""
+
+PRINTED = 10_000
+"""Lines that a notebook without widgets gets as text; the last 200 follow after the run's end."""
 
 RENEWED = 0.5
 """Seconds between two looks of several runs' table."""
@@ -42,7 +42,7 @@ class TaskCell(Cell[TaskRun]):
     second = "detach"
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        self._printer: task_text.Printer | None = None
+        self._printer: _Printed | None = None
         super().__init__(*args, **options)
 
     def _print_new(self) -> None:
@@ -53,10 +53,15 @@ class TaskCell(Cell[TaskRun]):
 
     def _tell(self, *, final: bool) -> None:
         if self._printer is None:
-            self._printer = task_text.Printer(not self._in_kernel and sys.stdout.isatty())
-        told = self._printer.new(self._run.fold, final=final)
-        if told:
-            print(told, end="" if told.endswith("\n") else "\n", flush=True)
+            self._printer = _Printed(in_kernel=self._in_kernel)
+        self._printer.tell(self._run, final=final)
+        if final:
+            self._printer.rest(self._show.variable)
+
+    def _obey(self, verb: str) -> None:
+        super()._obey(verb)
+        if self._show.display == "plain":
+            print("-- sending cancel; another interrupt leaves the run to itself --")
 
     def _bundle(self) -> dict[str, str]:
         return bundle(self._run, self._show.save)
@@ -207,18 +212,50 @@ def bundle(run: TaskRun, save: static.Save = "tail") -> dict[str, str]:
     }
 
 
-def print_story(run: TaskRun) -> None:
+def print_story(run: TaskRun, variable: str, *, in_kernel: bool) -> None:
     """Print what a run has told so far, sanitised."""
-    printer = task_text.Printer(sys.stdout.isatty())
+    printed = _Printed(in_kernel=in_kernel)
     for i, item in enumerate(list(run.fold.items)):
-        for line in printer.whole(i, item, run.fold, final=run.final):
-            print(line)
+        printed.lines(printed.printer.whole(i, item, run.fold, final=run.final))
+    printed.rest(variable)
     if run.error and run.error != run.fold.error:
         print(f"-- error: {static.plain(run.error)} --")
     if not run.ended:
         print(f"-- {static.plain(run.status)}: %task_logs {run.run_id} -f follows it --")
     for warning in run.warnings:
         print(f"-- {static.plain(warning)} --", file=sys.stderr)
+
+
+class _Printed:
+    """Print a run's story; of a long one a notebook gets the first lines, and at the end the last."""
+
+    def __init__(self, *, in_kernel: bool) -> None:
+        self.printer = task_text.Printer(not in_kernel and sys.stdout.isatty())
+        self._left = PRINTED if in_kernel else sys.maxsize
+        self._held: deque[str] = deque(maxlen=200)
+        self._more = 0
+
+    def tell(self, run: TaskRun, *, final: bool) -> None:
+        told = self.printer.new(run.fold, final=final)
+        if told:
+            self.lines(told.removesuffix("\n").split("\n"))
+
+    def lines(self, lines: list[str]) -> None:
+        now, later = lines[: self._left], lines[self._left :]
+        if now:
+            print("\n".join(now), flush=True)
+        self._left -= len(now)
+        self._held += later
+        self._more += len(later)
+
+    def rest(self, variable: str) -> None:
+        """Print what was held back, or its end."""
+        if left_out := self._more - len(self._held):
+            print(f"-- {left_out} more lines; {variable}.events has all of them --")
+        if self._held:
+            print("\n".join(self._held), flush=True)
+        self._held.clear()
+        self._more = 0
 
 
 def failure(run: TaskRun, variable: str) -> TaskError | None:

@@ -20,17 +20,15 @@ from blaxel_jupyter.errors import (
     TransportError,
     is_passing,
 )
-from blaxel_jupyter.task import TaskEvent, TaskLog, TaskStatus, text_of
+from blaxel_jupyter.task import TaskEvent, TaskStatus, text_of
 from blaxel_jupyter.task_api import HINTS, READ_PATIENCE, TaskApi, TaskPage
 from blaxel_jupyter.task_follow import TaskFollow
+from blaxel_jupyter.task_log import TaskLog
 from blaxel_jupyter.task_runs import FROM_MESSAGES, Controls, TaskRun, TaskRuns
 from blaxel_jupyter.transport import AsyncTransport, Http, retried
 
 FOLLOW_PATIENCE = 300.0
 """Seconds for which a follow goes on trying while the service cannot be reached."""
-
-FRESH = 1.0
-"""Seconds after its creation in which a run counts as followed from its beginning."""
 
 Progress = Callable[[int, int], object]
 
@@ -55,7 +53,7 @@ class TaskClient:
                 "Another address is set with BLACKBOX_API_URL."
             )
         self._api = TaskApi(target, Http(transport, hints=HINTS))
-        self._runs: dict[str, tuple[TaskRun, float]] = {}
+        self._runs: dict[str, tuple[TaskRun, float | None]] = {}
 
     @property
     def name(self) -> str:
@@ -261,8 +259,9 @@ class TaskClient:
             raise ValueError("The prompt is empty: say what the agent is to do.")
         body = {"prompt": prompt, "model": model, "agent": agent}
         body |= {"repoUrl": repo_url, "selectedBranch": branch}
+        asked = time.monotonic()
         answer = await self._post("/tasks", body)
-        return self._created(answer, prompt, model, agent, repo_url, branch)
+        return self._created(asked, answer, prompt, model, agent, repo_url, branch)
 
     async def follow_up(
         self, run_id: str, prompt: str, *, model: str | None = None, agent: str | None = None
@@ -270,8 +269,9 @@ class TaskClient:
         """Continue a run's thread with another prompt; ``model`` needs ``agent`` (tasks protocol 2.8)."""
         _check(run_id)
         body = {"prompt": prompt, "model": model, "agent": agent}
+        asked = time.monotonic()
         answer = await self._post(f"/tasks/{quote(run_id, safe='')}/continue", body)
-        return self._created(answer, prompt, model, agent)
+        return self._created(asked, answer, prompt, model, agent)
 
     async def cancel(self, run_id: str) -> TaskStatus:
         """Cancel a run and return how it stands then; one that has ended stays as it is."""
@@ -294,6 +294,7 @@ class TaskClient:
 
     def _created(
         self,
+        asked: float,
         answer: dict[str, Any],
         prompt: str,
         model: str | None,
@@ -311,7 +312,7 @@ class TaskClient:
         facts.chat_id = text_of(answer.get("chatId"))
         facts.assistant_message_id = text_of(answer.get("assistantMessageId"))
         facts.previous_run_id = text_of(answer.get("previousRunId"))
-        self._runs[run_id] = run, time.monotonic()
+        self._runs[run_id] = run, asked
         return run
 
     # How a run is filled --------------------------------------------------------------------------------
@@ -365,9 +366,8 @@ class TaskClient:
         error: BlaxelError | None = None
         if run.source is not None and run.source.endswith(FROM_MESSAGES):
             run.start_again()  # the stream tells that text again, in its place
-        created = self._runs.pop(run.run_id, (run, 0.0))[1]
-        fresh = not len(run.events) and time.monotonic() - created < FRESH
-        follow = TaskFollow(_Reads(self._api, run, self._log), run, fresh=fresh)
+        created = self._runs.pop(run.run_id, (run, None))[1]
+        follow = TaskFollow(_Reads(self._api, run, self._log), run, created=created)
         try:
             async with aclosing(follow.new()) as news:
                 async for seqs in news:

@@ -24,12 +24,11 @@ from blaxel_jupyter.replays import HEADS, Held, Replay, Sorter, is_told, key_of
 from blaxel_jupyter.task import (
     ENDED,
     Event,
-    TaskLog,
     TaskStatus,
     is_json,
-    read_data,
     status_of,
 )
+from blaxel_jupyter.task_log import TaskLog, read_data
 from blaxel_jupyter.task_runs import TaskRun
 from blaxel_jupyter.wire import SseDecoder, SseEvent
 
@@ -38,6 +37,9 @@ IDLE = 15.0
 
 BATCH_PATIENCE = 5.0
 """Seconds that a connection waits for the batch read that tells what is past."""
+
+FRESH = 0.05
+"""Seconds after its creation in which a run's stream must be open for all of its events to be live."""
 
 AT_ONCE = 0.25
 """Seconds for which a stream is given time to begin, before the batch read is recorded instead."""
@@ -81,7 +83,7 @@ class TaskFollow:
     Args:
         reads: how to read it.
         run: where to record.
-        fresh: the run was created just now: all of it comes live.
+        created: when the run was asked for, on the monotonic clock; None if that was not here.
         clock: UTC microseconds.
     """
 
@@ -90,12 +92,12 @@ class TaskFollow:
         reads: Reads,
         run: TaskRun,
         *,
-        fresh: bool = False,
+        created: float | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self._reads = reads
         self._run = run
-        self._fresh = fresh
+        self._created = created
         self._clock = clock
         self._held = Held(run.read_events())
         self._delivered = self._cut = False
@@ -108,15 +110,16 @@ class TaskFollow:
             StatusError: the service refuses: 401, 403, 404.
             TransportError: it could not be reached for too long.
         """
-        status, pause = await self._status(), 0.0
-        while not status.ended:
+        pause = 0.0
+        ended = not self._is_fresh() and (await self._status()).ended
+        while not ended:
             async with aclosing(self._connection()) as news:
                 async for seqs in news:
                     if seqs:
                         pause = 0.0
                         yield seqs
-            status = await self._settled(await self._status())
-            if not status.ended:
+            ended = (await self._settled(await self._status())).ended
+            if not ended:
                 await asyncio.sleep(max(pause * random.uniform(0.7, 1.3), self._asked))
                 # A cut may come at once again; a stream that ends by itself, or cannot be opened, waits.
                 cut = self._cut and self._delivered
@@ -124,6 +127,10 @@ class TaskFollow:
         seqs = await self._complete()
         if seqs:
             yield seqs
+
+    def _is_fresh(self) -> bool:
+        """Whether the run was created so short a time ago that all of it may count as live."""
+        return self._created is not None and time.monotonic() - self._created < FRESH
 
     async def _status(self) -> TaskStatus:
         status = await self._reads.status()
@@ -146,9 +153,9 @@ class TaskFollow:
         sender, chunks = anyio.create_memory_object_stream[_Chunk](256)
         opened = asyncio.Event()
         reader = asyncio.create_task(self._read(sender, opened))
-        fresh, self._fresh = self._fresh, False
         try:
             if await _first(opened.wait(), reader):
+                fresh = self._is_fresh()
                 past = await self._glance(fresh=fresh)
                 async with aclosing(self._sorted(chunks, past, fresh)) as news:
                     async for seqs in news:
@@ -194,7 +201,7 @@ class TaskFollow:
             async with asyncio.timeout(BATCH_PATIENCE):
                 if not fresh:
                     return await self._reads.glance()
-                status = await self._reads.status()
+                status = await self._status()
                 return TaskLog(status=status.status_raw, source="buffer")
         return None
 
@@ -228,6 +235,8 @@ class TaskFollow:
             sorter.begin([event for one in waiting for event in one.events])
             for one in waiting:
                 yield self._record(*sorter.sort(one.events, one.at))
+            if self._run.status == "queued":
+                await self._status()  # its events say that it has begun
             while True:
                 chunk = await self._receive(chunks, LINGER if self._held.ended else IDLE)
                 if chunk is not None:

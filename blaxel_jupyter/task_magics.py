@@ -202,20 +202,20 @@ class TaskMagics(Magics):
             called(_reading(client, run, options))
         except BlaxelError:
             if len(run.events):
-                self._show(run, mode)
+                self._show(run, mode, variable)
             raise
         complete.remember_runs(run.run_id)
         if given.follow and not run.final:
             show = Show(display=mode, on_interrupt="detach", raise_error=False, variable=variable)
             return TaskCell(self.shell, run, show, work=_following(client, run, given))
-        self._show(run, mode)
+        self._show(run, mode, variable)
         return None
 
-    def _show(self, run: TaskRun, mode: str) -> None:
+    def _show(self, run: TaskRun, mode: str, variable: str) -> None:
         if mode == "panel":
             display(bundle(run), raw=True)
         elif mode == "plain":
-            print_story(run)
+            print_story(run, variable, in_kernel=hasattr(self.shell, "kernel"))
 
     def _display(self, given: Namespace) -> Any:
         return display_mode(given, self._sandboxes.display, self.shell)

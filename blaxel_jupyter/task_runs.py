@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from blaxel_jupyter import bridge, task_tables
+from blaxel_jupyter.differences import content_differences, form_differences
 from blaxel_jupyter.errors import BlaxelError
 from blaxel_jupyter.fold import Fold
 from blaxel_jupyter.followed import Followed
@@ -28,7 +29,6 @@ from blaxel_jupyter.task import (
     Event,
     Task,
     TaskEvent,
-    TaskLog,
     TaskStatus,
     read_event,
     status_of,
@@ -36,6 +36,7 @@ from blaxel_jupyter.task import (
     time_of,
     words_of,
 )
+from blaxel_jupyter.task_log import TaskLog
 
 FROM_MESSAGES = "+messages"
 """What the source of a run ends with whose text is the message's."""
@@ -146,7 +147,7 @@ class TaskRun(Followed):
     @property
     def summary(self) -> Table:
         """One row: identity, status, times, counts, tokens, cost."""
-        return task_tables.summary_table([self.facts_row()])
+        return TaskRuns([self]).summary
 
     def facts_row(self) -> dict[str, Any]:
         """Return the row of the summary; times are UTC microseconds."""
@@ -166,6 +167,26 @@ class TaskRun(Followed):
             "event_count": len(self.events),
             **task_tables.counts(self.fold),
         }
+
+    def differences(self, other: TaskRun, *, form: bool = True) -> list[str]:
+        """List what another reading of the same run tells differently, one line each: ours / theirs.
+
+        Live, buffered, reconstructed and merged logs of a run tell the same (tasks protocol 3.5): status,
+        joined text, tool calls. Where they do not, those lines stand first.
+
+        Args:
+            other: the other reading.
+            form: also list what differs in form alone: chunks, life-cycle events, order of results, and
+                figures that only one of them has.
+        """
+        lines = []
+        if self.status != other.status:
+            lines.append(f"status: {self.status} / {other.status}")
+        lines += content_differences(self.fold, other.fold)
+        if form:
+            types = Counter(self.events.column("type")), Counter(other.events.column("type"))
+            lines += form_differences(self.fold, other.fold, types)
+        return lines
 
     # Keeping --------------------------------------------------------------------------------------------
 
@@ -375,7 +396,11 @@ class TaskRuns(list[TaskRun]):
     @property
     def summary(self) -> Table:
         """One row a run."""
-        return task_tables.summary_table([run.facts_row() for run in self])
+        runs = list(self)
+        final = all(run.final for run in runs)
+        return task_tables.summary_table(
+            lambda: [run.facts_row() for run in runs], len(runs), final=final
+        )
 
 
 _SAME = (

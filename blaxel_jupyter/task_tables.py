@@ -7,12 +7,14 @@ run did not say is null. Pure: imports the fold and the table.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from operator import attrgetter
 from typing import Any
 
-from blaxel_jupyter.fold import Fold, TextBlock, ToolCall
+from blaxel_jupyter.fold import Fold
 from blaxel_jupyter.table import Column, Table
 from blaxel_jupyter.task import FOLDED, Event
+from blaxel_jupyter.task_items import TextBlock, ToolCall
 
 LATER = 1000
 """Events from which on the columns of what is appended wait until somebody looks."""
@@ -168,11 +170,15 @@ def _made(makers: dict[str, Callable[[], list[Any]]], *, later: bool) -> dict[st
     return dict(makers) if later else {name: make() for name, make in makers.items()}
 
 
-def summary_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Lay facts of runs out, one row a run; members that a row lacks are null."""
+def summary_table(rows: Callable[[], list[dict[str, Any]]], n: int, *, final: bool) -> Table:
+    """Lay facts of ``n`` runs out, one row a run; members that a row lacks are null."""
+    once = cache(rows)
+
+    def maker(name: str) -> Callable[[], list[Any]]:
+        return lambda: [row.get(name) for row in once()]
+
     table = Table(SUMMARY, position=None)
-    names = [column.name for column in SUMMARY]
-    table.extend(len(rows), **{name: [row.get(name) for row in rows] for name in names})
+    table.extend(n, **_made({one.name: maker(one.name) for one in SUMMARY}, later=final))
     return table
 
 

@@ -12,6 +12,12 @@ import msgspec
 
 from blaxel_jupyter.task import UNREADABLE, lenient
 
+Given = tuple[str | None, str | None]
+Returned = tuple[str | None, str | None, int | None]
+
+LARGEST = 1 << 63
+"""Above what a column can hold."""
+
 
 class _Input(msgspec.Struct, gc=False):
     command: str | None = None
@@ -51,15 +57,16 @@ def _read(raw: msgspec.Raw, decoder: msgspec.json.Decoder[_Members]) -> _Members
     return kind(**fit)
 
 
-def read_input(raw: msgspec.Raw) -> tuple[str | None, str | None]:
+def read_input(raw: msgspec.Raw) -> Given:
     """Return the command and the path of a call; a command given as words is joined as a shell would."""
     members = _read(raw, _INPUT)
     return members.command or None, members.file_path or members.path or None
 
 
-def read_output(raw: msgspec.Raw) -> tuple[str | None, str | None, int | None]:
+def read_output(raw: msgspec.Raw) -> Returned:
     """Return stdout, stderr and the exit code that a call's output names."""
     members = _read(raw, _OUTPUT)
     code = members.exit_code if members.exitCode is None else members.exitCode
-    is_storable = code is not None and abs(code) < 1 << 63
-    return members.stdout, members.stderr, code if is_storable else None
+    if code is not None and not -LARGEST < code < LARGEST:
+        code = None
+    return members.stdout, members.stderr, code

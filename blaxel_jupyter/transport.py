@@ -253,10 +253,14 @@ class Http:
             await pool.aclose()
 
     def _refused(self, response: httpx.Response, body: bytes) -> StatusError:
-        status = response.status_code
+        status, sent = response.status_code, response.request
+        for name in ("authorization", "x-blaxel-authorization"):
+            secret = sent.headers.get(name, "").rpartition(" ")[2].encode()
+            if len(secret) >= 8:  # some servers repeat what they refuse
+                body = body.replace(secret, "…".encode())
         return status_error(
-            response.request.method,
-            str(response.request.url),
+            sent.method,
+            str(sent.url),
             status,
             response.headers,
             body,

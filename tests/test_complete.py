@@ -129,6 +129,7 @@ def test_completion_follows_a_reload_and_ends_with_an_unload() -> None:
         complete.remember("reloaded", "process-of-it")
         assert "process-of-it" in tab(shell, "%sandbox stop p")
         assert tab(shell, "%task us") == {"use"}
+        assert len(shell.strdispatchers["complete_command"].strs["%task"].chain) == 1
         shell.run_line_magic("unload_ext", "blaxel_jupyter")
         assert "use" not in tab(shell, "%task us")
         assert "process-of-it" not in tab(shell, "%sandbox stop p")

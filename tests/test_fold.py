@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blaxel_jupyter import task_tables
-from blaxel_jupyter.fold import Fold, ToolCall
+from blaxel_jupyter.fold import Fold
 from blaxel_jupyter.task import read_event
+from blaxel_jupyter.task_items import ToolCall
 from tests import blackbox_examples as examples
 from tests.imitation.task_scripts import invented, merged, rechunked, truth
 from tests.task_values import EVENTS, JSON
@@ -388,7 +389,7 @@ def tables(events: list[Any]) -> list[pyarrow.Table]:
         table.to_arrow(),
         task_tables.tool_calls_table("r", fold.calls.values()).to_arrow(),
         task_tables.text_blocks_table("r", fold.blocks).to_arrow(),
-        task_tables.summary_table([task_tables.counts(fold)]).to_arrow(),
+        task_tables.summary_table(lambda: [task_tables.counts(fold)], 1, final=False).to_arrow(),
     ]
 
 

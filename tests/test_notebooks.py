@@ -68,8 +68,9 @@ def test_task_tour_runs_headless(runner: str, tmp_path: Path) -> None:
     assert story.endswith("-- finish: completed --\n")
     assert "failed" in shown(by_start(found, "print(broken)"))
     compared = shown(by_start(found, "import tempfile"))
-    assert re.search(r"source +stream +reconstructed +recording\n", compared)
-    assert re.search(r"of these with a duration +5 +0 +5\n", compared)
+    # A machine that is busy may read the first events instead of receiving them.
+    assert re.search(r"source +(stream|merged) +reconstructed +recording\n", compared)
+    assert re.search(r"of these with a duration +([1-5]) +0 +\1\n", compared)
     assert re.search(r"cost in USD +0.0312 +None +0.0312$", compared)
     assert re.search(r"^bash +8 +3 ", shown(by_start(found, "frame = ")), re.MULTILINE)
     failures = shown(by_start(found, "import polars as pl"))

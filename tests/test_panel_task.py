@@ -237,7 +237,7 @@ def test_an_event_that_was_half_taken_in_is_looked_at_again() -> None:
     run = Run(*call("a"))
     panel = Panel(run)
     flushed(panel)
-    run.fold.calls["a"].exit_code = 3  # as if the writing thread had just gone on
+    run.fold.calls["a"].got = (None, None, 3)  # as if the writing thread had just gone on
     [(content, buffers)] = flushed(panel)
     assert (content["from"], content["n"]) == (2, 0)
     assert json.loads(buffers[0])[0]["outcome"] == "exit code 3"

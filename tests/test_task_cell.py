@@ -50,6 +50,7 @@ def test_first_interrupt_cancels(notebook: Kernel, prefix: str) -> None:
     assert re.match(r"TaskError: Run \S+ was cancelled\. All of it is in _task\.", running.lines[0])
     assert running.stdout.startswith(f"Up.\n> bash: sleep {mark}\n")
     assert "never said" not in running.stdout
+    assert "another interrupt leaves the run to itself" in running.stdout
     until(lambda: not sleeps(mark))
     assert notebook.value("_task.status, _task.text, _task.final") == ("cancelled", "Up.\n", True)
     assert notebook.value("[r['is_error'] for r in _task.tool_calls]") == [None]
@@ -142,25 +143,25 @@ def test_failure_is_two_lines(notebook: Kernel) -> None:
     assert "    last words\n" in ended.stdout
 
 
-def test_comms_are_served_while_a_cell_waits(notebook: Kernel) -> None:
-    """A message to a comm that comes while the cell waits is handled before the cell ends."""
+def test_comms_are_served_while_a_cell_waits(notebook: Kernel, folder: Path) -> None:
+    """A message to a comm that comes while the cell waits is handled then: it lets the run end."""
     notebook.run(
-        "import comm\n"
-        "heard = []\n"
+        "import comm, pathlib\n"
         "mine = comm.create_comm(target_name='nobody')\n"
-        "mine.on_msg(lambda m: heard.append(_task.status if not isinstance(_task, list) else len(_task)))"
+        "mine.on_msg(lambda m: pathlib.Path(m['content']['data']['touch']).touch())"
     )
     identifier = notebook.value("mine.comm_id")
-    running = notebook.start("%%task\nUp.\n$ sleep 1\nDown.").until("> bash: sleep 1")
-    notebook.comm(identifier, {})
-    running.finish()
-    assert notebook.value("heard") == ["running"]
-    notebook.run("%%task --bg -q -o slow\nUp.\n$ sleep 1\nDown.")
+    go = [folder / "go-1", folder / "go-2"]
+    prompts = [f"Up.\n$ until [ -e {path} ]; do sleep .05; done\nDown." for path in go]
+    running = notebook.start(f"%%task\n{prompts[0]}").until("> bash: until")
+    notebook.comm(identifier, {"touch": str(go[0])})
+    running.finish(20)
+    assert notebook.value("_task.status") == "completed"
+    notebook.run(f"%%task --bg -q -o slow\n{prompts[1]}")
     notebook.run("%%task --bg -q -o quick\n$ true")
     running = notebook.start("%task_logs {quick.run_id} {slow.run_id} -f").until("completed")
-    notebook.comm(identifier, {})
-    running.finish()
-    assert notebook.value("heard") == ["running", 2]
+    notebook.comm(identifier, {"touch": str(go[1])})
+    running.finish(20)
     assert notebook.value("[run.status for run in _task]") == ["completed", "completed"]
 
 
@@ -178,6 +179,26 @@ def test_text_is_live_without_widgets(notebook: Kernel) -> None:
     assert "    red\n" in running.stdout
     assert "\nTwo.\n" in running.stdout
     assert (running.displays, running.stderr) == ([], "")
+
+
+def test_a_flood_is_cut_and_says_so(notebook: Kernel, folder: Path) -> None:
+    """Without widgets 10,000 lines are printed, then the last 200; the variable has them all."""
+    recording = folder / "flood.ndjson"
+    pieces = ["".join(f"{i}\n" for i in range(n, n + 1000)) for n in range(0, 30_000, 1000)]
+    told = [{"type": "text-delta", "id": "m", "delta": piece} for piece in pieces]
+    told.append({"type": "finish", "runId": "x", "status": "completed"})
+    rows = [json.dumps({"recvMs": 0, "event": event}) for event in told]
+    recording.write_text("\n".join(rows), "utf-8")
+    numbers = [*map(str, range(10_000))]
+    note = "-- {} more lines; _task.events has all of them --"
+    for source in (f"%%task --agent replay\n{recording}", "%task_logs {_task.run_id}"):
+        ended = notebook.run(source)
+        assert ended.error is None, ended.lines
+        *lines, last = ended.stdout.removesuffix("\n").split("\n")
+        assert last == "-- finish: completed --"
+        assert lines[:10_001] == [*numbers, note.format(30_001 - 10_000 - 200)]
+        assert lines[10_001:] == [*map(str, range(29_801, 30_000))]
+        assert notebook.value("_task.text.count(chr(10))") == 30_000
 
 
 def test_run_all_waits_for_each_cell(notebook: Kernel) -> None:
@@ -325,6 +346,19 @@ def test_several_with_widgets(notebook: Kernel) -> None:
     assert "&lt;b&gt;" in rows[0]
     assert "<b>" not in last["text/html"]
     assert running.text == ""
+
+
+def test_unload_in_a_kernel_leaves_nothing(notebook: Kernel) -> None:
+    """Cells are rewritten once after a reload, and not at all after an unload."""
+    count = "[type(one).__name__ for one in get_ipython().input_transformers_post].count('Awaiter')"
+    notebook.run("%reload_ext blaxel_jupyter\n%task use local")
+    assert notebook.value(count) == 1
+    assert notebook.run("%%task\nAgain.").stdout.startswith("Again.\n")
+    notebook.run("%unload_ext blaxel_jupyter")
+    assert notebook.value(count) == 0
+    for source in ("%%task\nAgain.", "%task_logs x", "%task list"):
+        assert "not found" in notebook.run(source).stderr
+    assert notebook.run(LOAD).error is None
 
 
 # Headless ---------------------------------------------------------------------------------------------------

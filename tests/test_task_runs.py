@@ -10,7 +10,6 @@ import pytest
 from blaxel_jupyter import BlaxelError, TaskRun
 from tests import blackbox_examples as examples
 
-
 KEPT = [
     name
     for name in (*examples.LINES, *examples.STREAMS)
@@ -53,3 +52,27 @@ def test_a_run_from_a_file_has_no_service() -> None:
     run = TaskRun.load(examples.FOLDER / "03-cancelled.ndjson")
     with pytest.raises(BlaxelError, match="read from a file"):
         run.cancel()
+
+
+def test_two_readings_of_a_run_differ_in_form_alone() -> None:
+    """A live record and the rebuilt one tell the same; what only one can know is listed."""
+    live = TaskRun.load(examples.FOLDER / "01-success.capture.ndjson")
+    rebuilt = TaskRun.load(examples.FOLDER / "01-success.reconstructed.ndjson")
+    assert live.differences(rebuilt, form=False) == []
+    listed = live.differences(rebuilt)
+    assert "text-delta events: 7 / 3" in listed
+    assert "order of the tool calls' results" in listed
+    assert "input_tokens: 1,842 / unknown" in listed
+    assert "tool calls with a duration: 5 / 0" in listed
+    assert live.differences(live) == []
+
+
+def test_other_runs_differ_in_what_they_tell() -> None:
+    """Another status, another text and other calls stand first."""
+    one = TaskRun.load(examples.FOLDER / "02-failed.ndjson")
+    other = TaskRun.load(examples.FOLDER / "03-cancelled.ndjson")
+    listed = one.differences(other, form=False)
+    assert listed[0] == "status: failed / cancelled"
+    assert listed[1].startswith("text: 142 / 82 characters, the same up to 0")
+    assert "tool call 'item_1': only in the first" in listed
+    assert "tool call 'toolu_01C': only in the second" in listed

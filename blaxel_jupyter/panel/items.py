@@ -10,7 +10,7 @@ import json
 import math
 from typing import Any, Protocol
 
-from blaxel_jupyter.fold import Fold, Item, TextBlock, ToolCall
+from blaxel_jupyter.fold import Fold
 from blaxel_jupyter.panel.rows import Batch
 from blaxel_jupyter.panel.story import (
     Section,
@@ -21,6 +21,7 @@ from blaxel_jupyter.panel.story import (
     tool_head,
     tool_sections,
 )
+from blaxel_jupyter.task_items import Item, TextBlock, ToolCall
 
 BATCH_CHARACTERS = 1 << 17
 """Text of one message at most, unless a single item is longer: about 10 ms in a browser."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from html import escape
 
-from blaxel_jupyter.fold import Fold, Item, TextBlock, ToolCall
+from blaxel_jupyter.fold import Fold
 from blaxel_jupyter.panel import static
 from blaxel_jupyter.panel.items import TaskLike
 from blaxel_jupyter.panel.story import (
@@ -33,6 +33,7 @@ from blaxel_jupyter.panel.task_text import (
     text,
     text_section,
 )
+from blaxel_jupyter.task_items import Item, TextBlock, ToolCall
 
 __all__ = ["Printer", "html", "text"]
 

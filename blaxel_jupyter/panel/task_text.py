@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from blaxel_jupyter.fold import Fold, Item, Kind, Other, TextBlock, ToolCall
+from blaxel_jupyter.fold import Fold
 from blaxel_jupyter.panel import static
 from blaxel_jupyter.panel.items import TaskLike
 from blaxel_jupyter.panel.story import (
@@ -29,6 +29,7 @@ from blaxel_jupyter.panel.story import (
     tool_head,
     tool_sections,
 )
+from blaxel_jupyter.task_items import Item, Kind, Other, TextBlock, ToolCall
 
 OUTPUT_LINES = 20
 """Lines of one output that are told, half of them its last."""

@@ -1,7 +1,7 @@
 """Race our reader of a batch log against pandas' ``json_normalize``: JSON bytes to tables in memory.
 
-Each run of a contender is a process of its own, which imports first, then reads one prepared body and
-reports seconds and the peak of its resident memory above what it had before.
+Each run of a contender is a process of its own, which imports first, then reads one prepared body a few
+times and reports seconds and the peak of its resident memory above what it had before.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from random import Random
 from typing import Any
 
 from blaxel_jupyter.table import Table
-from blaxel_jupyter.task import read_log
+from blaxel_jupyter.task_log import read_log
 from blaxel_jupyter.task_runs import Controls, TaskRun
 from tests import blackbox_examples as examples
 
@@ -115,7 +115,8 @@ def _renamed(event: dict[str, Any], n: int) -> dict[str, Any]:
 BODIES = {"an agent's mix": body, "the example run": corpus_body}
 
 
-# The contenders: each returns rows of what it made, every column read
+# The contenders: each returns the rows of what it made. Our tables make a column when it is looked at, so
+# they count thrice: as they are handed over, with every column read, and exported.
 
 
 def _our_tables(data: bytes) -> list[Table]:
@@ -123,7 +124,12 @@ def _our_tables(data: bytes) -> list[Table]:
     run = TaskRun("r", Controls(None, None), target="bench")  # type: ignore[arg-type]
     run.take_log(log)
     run.record(log.events, log.source or "")
+    run.end()
     return [run.events, run.tool_calls, run.text_blocks, run.summary]
+
+
+def _ready(data: bytes) -> list[int]:
+    return [len(table) for table in _our_tables(data)]
 
 
 def _values(data: bytes) -> list[int]:
@@ -142,23 +148,34 @@ def _normalize(data: bytes) -> list[int]:
 
 
 CONTENDERS: dict[str, Callable[[bytes], list[int]]] = {
-    "ours, four tables": _values,
+    "ours, four tables": _ready,
+    "ours, four tables, every column read": _values,
     "ours, four tables in Arrow": _arrow,
     "json_normalize, one table": _normalize,
 }
 
 
 def contender(name: str, path: str) -> dict[str, Any]:
-    """Read the file at ``path`` once, in this process."""
+    """Read the file at ``path`` four times, in this process.
+
+    Peak memory is that of the first reading, seconds are the median of the others, as in a kernel that has
+    been at work: the first of each contender pays for memory that the system has to give.
+    """
     read = CONTENDERS[name]
     data = Path(path).read_bytes()
     read(body(100))  # imports whatever it needs
     before = _reset_peak()
-    started, worked = time.perf_counter(), time.process_time()
     rows = read(data)
-    cpu, seconds = time.process_time() - worked, time.perf_counter() - started
     peak = (_memory("VmHWM") - before) / 1024
+    times = [_timed(read, data) for _ in range(3)]
+    seconds, cpu = (statistics.median(each) for each in zip(*times, strict=True))
     return {"seconds": seconds, "cpu": cpu, "peak": peak, "rows": rows}
+
+
+def _timed(read: Callable[[bytes], list[int]], data: bytes) -> tuple[float, float]:
+    started, worked = time.perf_counter(), time.process_time()
+    read(data)
+    return time.perf_counter() - started, time.process_time() - worked
 
 
 def _reset_peak() -> int:

@@ -316,6 +316,32 @@ def test_create_whose_answer_is_lost(notebook: Kernel, server: TaskImitation) ->
     assert server.count("/tasks") == before + 1
 
 
+@pytest.mark.parametrize("source", ["%%task\nDo it.", "%task_logs {id}", "%task list"])
+@pytest.mark.parametrize("prefix", ["", "%%time\n"], ids=["awaiting", "blocking"])
+def test_interrupt_while_no_answer_comes(
+    notebook: Kernel, server: TaskImitation, source: str, prefix: str
+) -> None:
+    """■ ends a cell whose question is not answered, in one line that says how to look."""
+    server.fail(TaskFault("delay", "/tasks", seconds=30, times=9))
+    before = len(server.requests)
+    running = notebook.start(prefix + cell(source, OVER.run_id))
+    until(lambda: len(server.requests) > before)
+    notebook.interrupt()
+    running.finish(10)
+    told(server, running, "BlaxelError", "Interrupted before", ends="tell what still runs.")
+
+
+def test_interrupt_while_several_are_read(notebook: Kernel, server: TaskImitation) -> None:
+    """■ ends the reading of several; what was read is kept."""
+    server.fail(TaskFault("delay", f"{LONG.run_id}{LOGS}", seconds=30, times=9))
+    running = notebook.start(f"%task_logs {OVER.run_id} {LONG.run_id}").until("completed")
+    notebook.interrupt()
+    running.finish(10)
+    ends = "%task_logs reads the others again."
+    told(server, running, "BlaxelError", "Interrupted: 1 of 2 logs read", ends=ends)
+    assert notebook.value("[len(run.events) for run in _task]") == [len(OVER.events), 0]
+
+
 def test_stream_that_never_works(notebook: Kernel, server: TaskImitation) -> None:
     """The run is read from its log instead: the cell shows all of it and ends well."""
     server.fail(TaskFault("drop", STREAM, after=-1, times=1000))

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from blaxel_jupyter import task_tables
 from blaxel_jupyter.fold import Fold
 from blaxel_jupyter.recording import read_recording
-from blaxel_jupyter.task import Event, read_data, read_log, read_raw
+from blaxel_jupyter.task import Event
+from blaxel_jupyter.task_log import read_data, read_log, read_raw
 from blaxel_jupyter.wire import SseDecoder, encode_sse
 from tests import blackbox_examples as examples
 from tests.task_values import cut
@@ -58,7 +59,7 @@ def tables(read: Read) -> tuple[list[dict[str, Any]], ...]:
             rows,
             task_tables.tool_calls_table("r", fold.calls.values()),
             task_tables.text_blocks_table("r", fold.blocks),
-            task_tables.summary_table([summary]),
+            task_tables.summary_table(lambda: [summary], 1, final=False),
         )
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from blaxel_jupyter import TaskClient, TaskRun
 from tests import blackbox_examples as examples
 from tests.imitation.tasks import (
+    HOLD,
     LOGS,
     STREAM,
     Script,
@@ -166,7 +168,8 @@ async def test_durations_are_those_of_the_live_run(serve: Serve) -> None:
     run = await live(serve(TaskHabits()), recorded("01-success.capture", 0.05))
     expected = examples.expected()["01-success.capture.ndjson"]["toolCalls"]
     for row, call in zip(run.tool_calls, expected, strict=True):
-        assert -15 <= row["duration_ms"] - call["durationMs"] * 0.05 <= 200
+        lasted = row["duration_ms"] or 0  # what came together tells no duration
+        assert -25 <= lasted - call["durationMs"] * 0.05 <= 200
     received = [row["received"] for row in run.events]
     assert None not in received[3:]  # what the batch log has when the stream begins is past
     assert received[3:] == sorted(received[3:])
@@ -194,23 +197,26 @@ async def test_only_calls_that_began_live_have_durations(serve: Serve) -> None:
     """A follow that joins in mid-run gets the beginning as a replay, which has no times."""
     server = serve(TaskHabits())
     script = invented(12, 90)
-    run_id = server.add(script.held(45))
-    server.go_on(run_id)
-    server.go_on(run_id) if server.status(run_id) == "queued" else None
+    delays = [0.0] * 45 + [HOLD] + [0.004] * len(script.steps)
+    steps = tuple(zip(delays, script.events, strict=False))
+    run_id = server.add(replace(script, steps=steps))
     async with TaskClient() as tasks:
         run = tasks.run(run_id)
         waiting = asyncio.ensure_future(ended(run))
         await rows(run, 45)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.1)  # what comes within 20 ms of the past may be past
         server.let_go(run_id)
         await waiting
     is_whole(run, script)
     times = [row["received"] for row in run.events]
     assert times[:45] == [None] * 45
-    assert None not in times[46:]
+    assert None not in times[45:]
     for row in run.tool_calls:
-        assert (row["duration_ms"] is None) == (row["input_seq"] < 45 or row["end_seq"] is None)
-    assert any(row["input_seq"] > 45 for row in run.tool_calls)
+        begun, over = times[row["input_seq"]], times[row["end_seq"]]
+        told = begun is not None and begun != over  # what came together tells no duration
+        lasted = round((over - begun).total_seconds() * 1000) if told else None
+        assert row["duration_ms"] == lasted
+    assert any(row["duration_ms"] for row in run.tool_calls)
 
 
 async def rows(run: TaskRun, n: int) -> None:
@@ -299,7 +305,7 @@ async def test_a_cancelled_wait_can_be_taken_up_again(serve: Serve) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 async def test_whatever_goes_wrong_on_the_way_nothing_is_lost(serve: Serve, seed: int) -> None:
     """Drops, resets, busy answers, web pages, half answers and outages, of streams and reads, by chance."""
     dice = Random(seed)

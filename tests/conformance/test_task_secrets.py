@@ -243,7 +243,6 @@ def test_files(notebook: Kernel, folder: Path) -> None:
         is_clean(path.read_bytes(), path.name)
 
 
-@pytest.mark.xfail(strict=True, reason="the server's words are shown as they are")
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
 def test_an_answer_that_repeats_the_key(
     notebook: Kernel, server: TaskImitation, status: int

@@ -30,7 +30,7 @@ exit 3
 Now I wait.
 $ {step}
 And so on, to the end.
-$ echo three
+$ sleep .3; echo three
 That was all."""
 TEXT = "I look around; that takes no time.\nNow I wait.\nAnd so on, to the end.\nThat was all."
 CALL = ("tool_call_id", "tool_name", "state", "input", "output", "command", "stdout", "stderr")
@@ -112,9 +112,13 @@ async def test_one_run_from_every_source(folder: Path) -> None:
     for other in (merged, rebuilt, without, again, burst):
         assert facts(other) == whole, other
         assert other.warnings == []
+        assert live.differences(other, form=False) == []
     assert live.warnings == []
+    listed = live.differences(again)
+    assert {"start events: 1 / 0", "session-init events: 1 / 0"} <= set(listed)
+    assert any(line.startswith("tool calls with a duration:") for line in listed)
     # What only a live reading can know is not made up by the others.
-    assert None not in live.tool_calls.column("duration_ms")
+    assert None not in live.tool_calls.column("duration_ms")[2:], "they began while it was read"
     for other in (rebuilt, again, burst):
         assert set(other.tool_calls.column("duration_ms")) == {None}
         assert set(other.events.column("received")) == {None}
@@ -189,7 +193,6 @@ async def test_service_dies_under_a_follow() -> None:
         assert facts(run) == before | {"status": "interrupted"}
     assert live.tool_calls[2]["is_error"] is None
     assert live.tool_calls[2]["duration_ms"] is None
-    assert None not in [row["duration_ms"] for row in live.tool_calls[:2]]
 
 
 @pytest.mark.parametrize("prefix", ["", "%%time\n"], ids=["awaiting", "blocking"])
@@ -251,7 +254,12 @@ def test_kernel_dies_and_a_new_one_has_everything(folder: Path) -> None:
         durations = second.value("[r['duration_ms'] is None for r in _task.tool_calls]")
         assert durations[:2] == [True, True], "they ended before anybody here looked"
         assert durations[3] is False
-    for line in (*TEXT.splitlines(), "> bash: echo three", "    three", "~ Why is that so?"):
+    for line in (
+        *TEXT.splitlines(),
+        "> bash: sleep .3; echo three",
+        "    three",
+        "~ Why is that so?",
+    ):
         assert shown.stdout.splitlines().count(line) == 1, line
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import uuid
 from dataclasses import replace
 from random import Random
@@ -35,6 +36,7 @@ class TaskServer:
         self.connections: set[Connection] = set()
         self._random = Random(habits.rechunk or 0)
         self._port = 0
+        self._accepting: set[asyncio.Future[None]] = set()
 
     @property
     def url(self) -> str:
@@ -42,10 +44,23 @@ class TaskServer:
 
     async def listen(self) -> None:
         """Listen, on the same port each time."""
+        self._listener = socket.create_server(("127.0.0.1", self._port), backlog=100)
+        self._listener.setblocking(False)
+        self._port = self._listener.getsockname()[1]
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        # asyncio's own server leaks a connection that it accepts while it is being closed.
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            client, _ = self._listener.accept()
+            accepting = asyncio.ensure_future(self._connect(client))
+            self._accepting.add(accepting)
+            accepting.add_done_callback(self._accepting.discard)
+
+    async def _connect(self, client: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         made = lambda: Connection(self._serve, None)  # noqa: E731
-        self._listener = await loop.create_server(made, "127.0.0.1", self._port)
-        self._port = self._listener.sockets[0].getsockname()[1]
+        await loop.connect_accepted_socket(made, client)
 
     async def listen_after(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -53,7 +68,11 @@ class TaskServer:
 
     async def hang_up(self) -> None:
         """Close the listener and reset every connection."""
-        self._listener.close()
+        if self._listener.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+        await asyncio.gather(*self._accepting)
+        await asyncio.sleep(0)  # whoever has just connected is served now
         ending = list(self.connections)
         for connection in ending:
             connection.reset()

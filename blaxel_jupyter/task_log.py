@@ -1,0 +1,178 @@
+"""Read task events from whatever carries them: the batch log, a stream's data, ``rawEvents``.
+
+One tolerant reader for all three (tasks protocol 2.6, 2.7, 9): content never makes it raise; what it
+cannot read is counted and told. Pure: no socket, no clock.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from blaxel_jupyter.errors import ProtocolError
+from blaxel_jupyter.salvage import past_separators, whole_values
+from blaxel_jupyter.task import (
+    UNREADABLE,
+    Event,
+    dumped,
+    is_json,
+    lenient,
+    read_event,
+    words_in,
+    words_of,
+)
+
+
+class TaskLog(msgspec.Struct):
+    """A batch log as read (tasks protocol 2.6).
+
+    ``whole`` is False where the body was cut: ``events`` then holds what arrived. ``warnings`` says
+    what could not be read, and how often.
+    """
+
+    run_id: str | None = None
+    chat_id: str | None = None
+    status: str | None = None
+    source: str | None = None
+    error: str | None = None
+    events: list[Event] = []
+    raw_events: list[str] | None = None
+    warnings: Counter[str] = msgspec.field(default_factory=Counter)
+    whole: bool = True
+
+
+class _Texts(msgspec.Struct):
+    events: list[msgspec.Raw]
+    runId: msgspec.Raw = msgspec.Raw()
+    chatId: msgspec.Raw = msgspec.Raw()
+    status: msgspec.Raw = msgspec.Raw()
+    source: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+    rawEvents: msgspec.Raw = msgspec.Raw()
+
+
+class _Events(msgspec.Struct):
+    events: list[Event]
+
+
+_KEYS = _Texts.__struct_fields__[1:]
+_TEXTS_READER = msgspec.json.Decoder(_Texts)
+_EVENTS_READER = msgspec.json.Decoder(_Events)
+
+
+def read_log(body: bytes, *, cut: bool = False) -> TaskLog:
+    """Read the answer of ``/logs``.
+
+    Args:
+        body: the JSON text.
+        cut: the body is known to be incomplete: keep what there is of it.
+
+    Raises:
+        ProtocolError: nothing in it is a log.
+    """
+    events: list[Event] | None
+    try:
+        texts = _TEXTS_READER.decode(body)
+        members = {key: getattr(texts, key) for key in _KEYS}
+        events = _with_texts(body, texts.events)
+    except UNREADABLE:
+        value = lenient(body)
+        if not isinstance(value, dict):
+            return _salvaged(body, cut)
+        members = {key: msgspec.Raw(dumped(member)) for key, member in value.items()}
+        items = value.get("events")
+        events = [read_event(dumped(one)) for one in items] if isinstance(items, list) else None
+    log = TaskLog()
+    for name, key in _ENVELOPE.items():
+        setattr(log, name, words_in(members.get(key)))
+    raw = lenient(members.get("rawEvents", b""))
+    if isinstance(raw, list):
+        log.raw_events = [line if isinstance(line, str) else json.dumps(line) for line in raw]
+    if events is None:
+        log.warnings["log has no list of events"] += 1
+        events = read_raw(log.raw_events or [], log.warnings)
+    log.events = events
+    return log
+
+
+_ENVELOPE = {
+    "run_id": "runId",
+    "chat_id": "chatId",
+    "status": "status",
+    "source": "source",
+    "error": "error",
+}
+_EVENTS = re.compile(rb'"events"\s*:\s*\[')
+
+
+def _with_texts(body: bytes, texts: Sequence[msgspec.Raw]) -> list[Event]:
+    """Read a log's events all at once, or each from its own text where one of them is odd."""
+    try:
+        events = _EVENTS_READER.decode(body).events
+    except UNREADABLE:
+        return [read_event(text) for text in texts]
+    for event, text in zip(events, texts, strict=True):
+        event.payload = text
+    return events
+
+
+def read_raw(lines: Iterable[str], warnings: Counter[str]) -> list[Event]:
+    """Read ``rawEvents``: one event a string, ``data: {json}`` (tasks protocol 2.6)."""
+    events = []
+    for line in lines:
+        text = line.strip().removeprefix("data:").strip()
+        if text and not text.startswith(":"):
+            events += read_data(text.encode("utf-8", "replace"), warnings)
+    return events
+
+
+def read_data(data: bytes, warnings: Counter[str], name: str = "message") -> list[Event]:
+    """Read the data of one server-sent event: an event, or none and a warning where it is no JSON.
+
+    ``name`` stands in for a missing type: the older generation names its events (tasks protocol 1.3).
+    """
+    if data.strip() == b"[DONE]":
+        return []
+    if not is_json(data):
+        warnings[f"event is not JSON: {_shown(data)}"] += 1
+        return []
+    event = read_event(data)
+    if not event.kind and name != "message":
+        event.kind = name
+    return [event]
+
+
+def _salvaged(body: bytes, cut: bool) -> TaskLog:
+    """Keep the events at the beginning of a body that is not a whole JSON object."""
+    start = _EVENTS.search(body)
+    if start is None:
+        if cut and body.lstrip()[:1] in {b"", b"{"}:
+            return TaskLog(whole=False)
+        what = "an HTML page" if body.lstrip()[:1] == b"<" else "something that is not JSON"
+        raise ProtocolError(
+            f"The task service answered with {what}. Check BLACKBOX_API_URL.", data=body
+        )
+    log = TaskLog(whole=False)
+    head = lenient(body[: start.start()].rstrip().removesuffix(b",") + b"}")
+    if isinstance(head, dict):
+        for name, key in _ENVELOPE.items():
+            setattr(log, name, words_of(head.get(key)))
+    text, at = body[start.end() :].decode("utf-8", "replace"), 0
+    for begin, at in whole_values(text):  # the end of the last is used below
+        log.events.append(read_event(text[begin:at].encode("utf-8", "replace")))
+    at = past_separators(text, at)
+    rest = lenient(b"{" + text[at:].removeprefix("]").lstrip(", \r\n\t").encode())
+    if text[at : at + 1] == "]" and isinstance(rest, dict):
+        log.whole = True
+        for name, key in _ENVELOPE.items():
+            setattr(log, name, words_of(rest.get(key)) or getattr(log, name))
+    return log
+
+
+def _shown(data: bytes) -> str:
+    text = data.decode("utf-8", "replace")
+    return repr(text if len(text) <= 80 else f"{text[:80]}…")
