@@ -42,7 +42,7 @@ KEEPALIVE = 15.0
 SAVE_TEXT = 0.5
 """Seconds that new text waits to be saved: what a crash may lose."""
 SAVE_CALL = 0.02
-"""Seconds that a tool call's beginning or end waits, so that a burst of them is one transaction."""
+"""Seconds that a replayed call's beginning or end waits, so that a burst of them is one transaction."""
 STOPPING = 6.0
 """Seconds that a cancel waits for the run's end: longer than a step has from SIGTERM to its death."""
 BURST = 500
@@ -141,15 +141,20 @@ class Tasks:
 
     def _agent(self, live: LiveRun, asked: Asked) -> LocalAgent | Replay:
         def emit(event: Event) -> None:
-            self._emit(live, event)
+            self._emit(live, event, at_once=asked.replay is None)
 
         if asked.replay is not None:
             return Replay(live.run, asked.replay.recording, asked.replay.speed, emit)
         return LocalAgent(live.run, asked.prompt, self._sandboxes, emit)
 
-    def _emit(self, live: LiveRun, event: Event) -> None:
-        if live.emit(event) is not None:
-            call = event["type"].startswith("tool-") and event.get("preliminary") is not True
+    def _emit(self, live: LiveRun, event: Event, *, at_once: bool) -> None:
+        """Take an event; a call of the agent's own is saved before any reader can hear of it."""
+        if live.emit(event) is None:
+            return
+        call = event["type"].startswith("tool-") and event.get("preliminary") is not True
+        if call and at_once and event["type"] != "tool-call-start":  # its input follows at once
+            self._save(live)
+        else:
             self._save_soon(live, SAVE_CALL if call else SAVE_TEXT)
 
     def _save_soon(self, live: LiveRun, seconds: float) -> None:
