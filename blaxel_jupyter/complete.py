@@ -1,4 +1,4 @@
-"""Complete the magics' options, sandboxes and processes, from what was seen so far.
+"""Complete the magics' options, sandboxes, processes and task runs, from what was seen so far.
 
 Nothing here asks a server: Tab must never wait. Used by magics alone.
 """

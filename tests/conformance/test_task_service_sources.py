@@ -180,7 +180,12 @@ def test_killed_service_leaves_an_interrupted_run(
     worked = create(client, "Said.\n$ echo first\n$ echo $$ > pid; while :; do sleep .1; done")
     waiting = [create(client, "$ sleep 60") for _ in range(7)][-1]
     folder = Path(
-        service.facts["dir"], "sandboxes/local/work/tasks", details(client, worked)["chatId"]
+        service.facts["dir"],
+        "sandboxes",
+        "local",
+        "work",
+        "tasks",
+        details(client, worked)["chatId"],
     )
     pid = int(until(lambda: (folder / "pid").exists() and (folder / "pid").read_text()))
     until(lambda: _stored_text(service, replayed).endswith("59 "))
@@ -219,7 +224,12 @@ def test_stopped_service_interrupts_its_runs(service: LocalService, client: http
     """SIGTERM: the step is stopped, the run is interrupted, at a time that is known."""
     run_id = create(client, "$ echo $$ > pid; while :; do sleep .1; done")
     folder = Path(
-        service.facts["dir"], "sandboxes/local/work/tasks", details(client, run_id)["chatId"]
+        service.facts["dir"],
+        "sandboxes",
+        "local",
+        "work",
+        "tasks",
+        details(client, run_id)["chatId"],
     )
     pid = int(until(lambda: (folder / "pid").exists() and (folder / "pid").read_text()))
     service.end(signal.SIGTERM)
