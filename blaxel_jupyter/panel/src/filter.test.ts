@@ -19,7 +19,7 @@ function kept(expression: string): number[] {
     const reply = answer({
       kind: "filter",
       expression,
-      source: row.process,
+      names: [row.process],
       from: seq,
       n: 1,
       text: TEXT.encode(row.text),
@@ -57,7 +57,7 @@ test.each(cases.levels as [string, string][])("the level of %s", (line, wanted) 
 test("a filter that cannot be read is an answer, not an exception", () => {
   const empty = new Uint8Array();
   const received = new DataView(new ArrayBuffer(0));
-  const request = { source: "", from: 0, n: 0, text: empty, flags: empty, received };
+  const request = { names: [""], from: 0, n: 0, text: empty, flags: empty, received };
   expect(answer({ kind: "filter", expression: "a (b", ...request })).toEqual({
     kind: "error",
     message: "the group is not closed (character 3)",

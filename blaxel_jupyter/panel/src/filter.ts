@@ -29,13 +29,14 @@ export class Row {
   #folded: string | null = null;
   #level = -1;
 
-  /** `source` is the process; `read` returns the row's line as it is shown. */
-  constructor(
-    readonly source: string,
-    private readonly read: () => string,
-  ) {}
+  /** The name of the process. */
+  source = "";
 
-  next(seq: number, flags: number, received: number): void {
+  /** `read` returns the row's line as it is shown. */
+  constructor(private readonly read: () => string) {}
+
+  next(seq: number, flags: number, received: number, source: string): void {
+    this.source = source;
     this.seq = seq;
     this.flags = flags;
     this.received = received;

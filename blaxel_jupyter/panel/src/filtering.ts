@@ -5,7 +5,7 @@ import { Asker } from "./asker";
 import { RowSet } from "./row-set";
 import type { LineStore } from "./store";
 
-const NOTHING = {
+const NOTHING: ReturnType<LineStore["block"]> = {
   n: 0,
   text: new Uint8Array(),
   flags: new Uint8Array(),
@@ -27,7 +27,7 @@ export class Filtering {
   /** `changed` is told whether another filter came into force than before. */
   constructor(
     private readonly store: LineStore,
-    private readonly source: () => string,
+    private readonly names: () => string[],
     private readonly changed: (other: boolean) => void,
   ) {}
 
@@ -48,12 +48,12 @@ export class Filtering {
     const from = this.#next === null ? this.scanned : 0;
     const expression = this.#next ?? this.expression;
     if (expression === "" || (this.#next === null && from >= this.store.length)) return;
-    const { n, text, flags, received } =
+    const { n, text, flags, received, sources } =
       this.store.length > from ? this.store.block(from) : NOTHING;
     const request = {
       kind: "filter",
       expression,
-      source: this.source(),
+      names: this.names(),
       from,
       n,
       // Copies: posting a view would clone the whole message it points into.
@@ -62,6 +62,7 @@ export class Filtering {
       received: new DataView(
         received.buffer.slice(received.byteOffset, received.byteOffset + n * 8),
       ),
+      sources: sources?.slice(),
     } as const;
     this.#asker.ask(request, (reply) => {
       const other = this.#next !== null;

@@ -45,7 +45,7 @@ export class LogView {
     this.#search = new Search(store, () => this.#searchChanged());
     this.#filtering = new Filtering(
       store,
-      () => session.header?.process ?? "",
+      () => [session.header?.process ?? ""],
       (other) => this.#filterChanged(other),
     );
     this.#header = new HeaderView(session, (row) => this.#context(row));

@@ -19,6 +19,22 @@ test("what is searched is what is shown", () => {
   expect([...scan(plain("error"), block(lines), 3)]).toEqual([0]);
 });
 
+test("each row is judged by the name of its own source", () => {
+  const rows = {
+    kind: "filter",
+    expression: "source:build",
+    names: ["tests", "build"],
+    from: 0,
+    n: 3,
+    text: block(["a", "b", "c"]),
+    flags: new Uint8Array(3),
+    received: new DataView(new ArrayBuffer(24)),
+  } as const;
+  const kept = (sources?: Uint8Array) => answer({ ...rows, names: [...rows.names], sources });
+  expect(kept(new Uint8Array([1, 0, 1]))).toEqual({ kind: "scan", rows: new Uint32Array([0, 2]) });
+  expect(kept()).toEqual({ kind: "scan", rows: new Uint32Array() });
+});
+
 test("ranges are bounded and end on empty matches", () => {
   expect(ranges(plain("a"), "banana")).toEqual([1, 2, 3, 4, 5, 6]);
   expect(ranges(compiled({ text: "x*", regex: true, caseSensitive: true }), "axxb")).toEqual([

@@ -14,12 +14,14 @@ export interface Query {
 /** Rows to be filtered: `text` and the rest as in a store's block, from the position `from` on. */
 export interface Rows {
   expression: string;
-  source: string;
+  /** The names of the sources that `sources` counts. */
+  names: string[];
   from: number;
   n: number;
   text: Uint8Array;
   flags: Uint8Array;
   received: DataView;
+  sources?: Uint8Array;
 }
 
 export type Request =
@@ -54,7 +56,8 @@ export function filtered(rows: Rows): Uint32Array {
   const term = parse(rows.expression);
   const lines = shownLines(rows.text);
   let line = "";
-  const row = new Row(rows.source, () => visibleText(line));
+  const { names, sources } = rows;
+  const row = new Row(() => visibleText(line));
   const found = new Uint32Array(rows.n);
   let count = 0;
   for (let i = 0; i < rows.n; i++) {
@@ -63,6 +66,7 @@ export function filtered(rows: Rows): Uint32Array {
       rows.from + i,
       rows.flags[i],
       Math.round(rows.received.getFloat64(i * 8, true) * 1000),
+      names[sources ? sources[i] : 0] ?? "",
     );
     if (term(row) !== FALSE) found[count++] = i;
   }

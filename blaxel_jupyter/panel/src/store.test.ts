@@ -68,6 +68,21 @@ test("many small and large batches give every row back", () => {
   expect(walked).toBe(lines.length);
 });
 
+test("each row keeps its source: joined, cut off at rows that are there, and walked by blocks", () => {
+  const store = new LineStore();
+  const from = (row: number, sources: number[]) => ({
+    ...batch(row, sources.map(String)),
+    sources: new Uint8Array(sources),
+  });
+  store.append(batch(0, ["one source has", "no such buffer"]));
+  store.append(from(2, [1, 0, 2]));
+  store.append(from(3, [9, 9, 1, 0]));
+  const sources = Array.from({ length: 7 }, (_, row) => store.source(row));
+  expect(sources).toEqual([0, 0, 1, 0, 2, 1, 0]);
+  expect([...(store.block(4).sources ?? [])]).toEqual([2, 1, 0]);
+  expect(store.append({ ...from(7, [1]), sources: new Uint8Array(2) })).toBe(false);
+});
+
 test("gaps keep their size", () => {
   const store = new LineStore();
   store.append({ ...batch(0, [""], GAP), missing: [[0, 4096]] });

@@ -11,6 +11,8 @@ export interface Batch {
   flags: Uint8Array;
   /** Float64, little endian, milliseconds since the epoch or NaN; eight bytes a row. */
   received: DataView;
+  /** Which of several sources each row is from, one byte a row; without it all are from the first. */
+  sources?: Uint8Array;
   /** Rows of kind gap or notice that know their size: [row, bytes]. */
   missing: [number, number][];
 }
@@ -45,13 +47,14 @@ export class LineStore implements Store {
   readonly #missing = new Map<number, number>();
   readonly #decoder = new TextDecoder();
 
-  take(message: Incoming, [text, flags, received]: DataView[]): boolean {
+  take(message: Incoming, [text, flags, received, sources]: DataView[]): boolean {
     if (received === undefined) return false;
     return this.append({
       ...(message as Incoming & Pick<Batch, "missing">),
       text: bytesOf(text, text.byteLength),
       flags: bytesOf(flags, flags.byteLength),
       received,
+      sources: sources && bytesOf(sources, sources.byteLength),
     });
   }
 
@@ -93,6 +96,12 @@ export class LineStore implements Store {
     return chunk.received.getFloat64((row - chunk.from) * 8, true);
   }
 
+  /** Which source the row is from, counted from 0. */
+  source(row: number): number {
+    const chunk = this.#chunk(row);
+    return chunk.sources?.[row - chunk.from] ?? 0;
+  }
+
   missing(row: number): number | undefined {
     return this.#missing.get(row);
   }
@@ -113,7 +122,7 @@ export class LineStore implements Store {
   }
 
   /** Rows from `from` to the end of the chunk that holds it: how a scan walks the store. */
-  block(from: number): { n: number; text: Uint8Array; flags: Uint8Array; received: DataView } {
+  block(from: number): Omit<Batch, "from" | "missing"> {
     const chunk = this.#chunk(from);
     const i = from - chunk.from;
     const { buffer, byteOffset } = chunk.received;
@@ -122,6 +131,7 @@ export class LineStore implements Store {
       text: chunk.text.subarray(chunk.starts[i]),
       flags: chunk.flags.subarray(i),
       received: new DataView(buffer, byteOffset + i * 8, (chunk.n - i) * 8),
+      sources: chunk.sources?.subarray(i),
     };
   }
 
@@ -146,8 +156,9 @@ export function lastState(line: Uint8Array): Uint8Array {
 }
 
 function indexed(batch: Batch): Chunk | null {
-  const { n, text } = batch;
+  const { n, text, sources } = batch;
   if (n < 1 || batch.flags.length !== n || batch.received.byteLength !== n * 8) return null;
+  if (sources && sources.length !== n) return null;
   const starts = new Uint32Array(n + 1);
   let at = 0;
   for (let i = 1; i < n; i++) {
@@ -168,6 +179,7 @@ function sliced(chunk: Chunk, skip: number): Chunk {
     text: chunk.text.subarray(offset),
     flags: chunk.flags.subarray(skip),
     received: new DataView(chunk.received.buffer, chunk.received.byteOffset + skip * 8),
+    sources: chunk.sources?.subarray(skip),
     missing: [],
     starts: chunk.starts.subarray(skip).map((start) => start - offset),
   };
@@ -184,6 +196,9 @@ function joined(a: Chunk, b: Chunk): Chunk {
   const received = new Uint8Array((a.n + b.n) * 8);
   received.set(bytesOf(a.received, a.n * 8));
   received.set(bytesOf(b.received, b.n * 8), a.n * 8);
+  const sources = a.sources || b.sources ? new Uint8Array(a.n + b.n) : undefined;
+  if (a.sources) sources?.set(a.sources);
+  if (b.sources) sources?.set(b.sources, a.n);
   const starts = new Uint32Array(a.n + b.n + 1);
   starts.set(a.starts);
   for (let i = 0; i <= b.n; i++) starts[a.n + i] = b.starts[i] + a.text.length + 1;
@@ -193,6 +208,7 @@ function joined(a: Chunk, b: Chunk): Chunk {
     text,
     flags,
     received: new DataView(received.buffer),
+    sources,
     missing: [],
     starts,
   };
