@@ -20,6 +20,7 @@ from IPython.display import display
 
 from blaxel_jupyter import bridge
 from blaxel_jupyter.errors import BlaxelError
+from blaxel_jupyter.frontend import in_voila
 from blaxel_jupyter.panel import static
 from blaxel_jupyter.runs import SandboxRun
 from blaxel_jupyter.task_runs import TaskRun
@@ -122,10 +123,6 @@ class Cell(Waiting, Generic[R]):
         """Return the error for a run that did not end well."""
 
     @abstractmethod
-    async def _send(self, verb: str) -> str:
-        """Carry a verb to the run; return what was sent."""
-
-    @abstractmethod
     def _goes_on(self) -> str:
         """Say how to come back to a run that was left to itself."""
 
@@ -149,8 +146,12 @@ class Cell(Waiting, Generic[R]):
             self._open_panel()
 
     def detach(self) -> None:
-        """Leave the run to itself: the panel goes on and becomes static when the run ends."""
-        self._done.add_done_callback(lambda _: self._settle())
+        """Leave the run to itself: the panel goes on and becomes static when the run ends.
+
+        On a page of Voila it stays: what replaces an output there is never shown.
+        """
+        if not in_voila():
+            self._done.add_done_callback(lambda _: self._settle())
 
     # Showing --------------------------------------------------------------------------------------------
 
@@ -158,7 +159,7 @@ class Cell(Waiting, Generic[R]):
         from blaxel_jupyter.panel import LogPanel  # widgets load at first use
 
         self._panel = LogPanel(self._run)
-        self._panel.on_command(self._obey)
+        self._panel.on_command(self._pressed)
         self._handle = display(self._panel, display_id=True)
         self._pump = bridge.spawn(self._panel.pump)
 
@@ -195,25 +196,15 @@ class Cell(Waiting, Generic[R]):
         self._interrupts += 1
         verb = self.second if self._interrupts > 1 else self._show.on_interrupt
         if verb != "detach":
-            self._obey(verb)
+            self._pressed(verb)
             return False
         self.detach()
         self._say(self._goes_on())
         return True
 
-    def _obey(self, verb: str) -> None:
-        """Send a verb without waiting; what comes of it shows in the run's header."""
-
-        async def send() -> None:
-            try:
-                self._run.message = await self._send(verb)
-            except BlaxelError as error:
-                self._run.message = f"{verb} failed: {error}"
-
-        self._run.message = (
-            f"sending {verb}"  # a service may answer only when it has had its effect
-        )
-        bridge.spawn(send)
+    def _pressed(self, verb: str) -> None:
+        """Carry a verb to the run, without waiting."""
+        self._run.obey(verb)
 
     def _say(self, text: str) -> None:
         self._run.message = text

@@ -1,7 +1,7 @@
 """Let several waiters share one follow: whoever comes first follows, the others wait for it.
 
 A run of either kind is one; it may be awaited on any loop and waited for from synchronous code, which
-goes through the bridge. Knows nothing of what is followed.
+goes through the bridge, as does what a panel's button asks of it. Knows nothing of what is followed.
 """
 
 from __future__ import annotations
@@ -24,10 +24,15 @@ class Followed(ABC):
         self._broken = False
         self._following: concurrent.futures.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.message: str | None = None  # what became of the last verb, for the panel's header
 
     @abstractmethod
     async def _follow(self) -> None:
         """Follow to the end, on the running loop; claims and releases."""
+
+    @abstractmethod
+    async def _send(self, verb: str) -> str:
+        """Carry a verb to what is followed, on the running loop; return what was sent."""
 
     @property
     def busy(self) -> bool:
@@ -58,6 +63,21 @@ class Followed(ABC):
     def __await__(self) -> Generator[Any, None, Self]:
         """Follow to the end."""
         return self.finish().__await__()
+
+    def obey(self, verb: str) -> None:
+        """Send what a panel's button asks for (``stop``, ``kill``; ``cancel``) without waiting.
+
+        ``message``, which the panel's header shows, says what becomes of it.
+        """
+
+        async def send() -> None:
+            try:
+                self.message = await self._send(verb)
+            except BlaxelError as error:
+                self.message = f"{verb} failed: {error}"
+
+        self.message = f"sending {verb}"  # a service may answer only when it has had its effect
+        bridge.spawn(send)
 
     async def finish(self) -> Self:
         """Follow to the end, or wait for the follow that is under way, on whatever loop."""

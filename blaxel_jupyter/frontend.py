@@ -22,10 +22,15 @@ def has_widgets(shell: InteractiveShell) -> bool:
     """
     if not hasattr(shell, "kernel"):
         return False
-    if "google.colab" in sys.modules or os.environ.get("SERVER_SOFTWARE", "").startswith("voila"):
+    if "google.colab" in sys.modules or in_voila():
         return True
     parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
     return "cellId" in (parent or {}).get("metadata", {})
+
+
+def in_voila() -> bool:
+    """Tell whether the kernel serves a page of Voila, which shows no outputs that change later."""
+    return os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
 
 
 class Awaiter:

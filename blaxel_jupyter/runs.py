@@ -65,7 +65,6 @@ class SandboxRun(Followed):
         self.fresh = fresh
         self.timeout = timeout
         self.timed_out = False
-        self.message: str | None = None
         self.trouble: str | None = None
         self.variable = "run"  # its name in the notebook
         self._digest: tuple[int, dict[str, Any]] | None = None
@@ -161,6 +160,10 @@ class SandboxRun(Followed):
     async def ask_kill(self) -> None:
         """Send kill on the running loop."""
         await self._controls.kill(self.name)
+
+    async def _send(self, verb: str) -> str:
+        await (self.ask_kill() if verb == "kill" else self.ask_stop())
+        return f"{verb} sent" + ("; kill ends it at once" if verb == "stop" else "")
 
     async def _follow(self) -> None:
         await self._controls.follow(self)

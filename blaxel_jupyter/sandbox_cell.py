@@ -49,10 +49,6 @@ class SandboxCell(Cell[SandboxRun]):
     def _failure(self, *, interrupted: bool) -> ProcessError | None:
         return failure(self._run, self._show.variable, interrupted=interrupted)
 
-    async def _send(self, verb: str) -> str:
-        await (self._run.ask_kill() if verb == "kill" else self._run.ask_stop())
-        return f"{verb} sent" + ("; kill ends it at once" if verb == "stop" else "")
-
     def _goes_on(self) -> str:
         return f"{self._run.name} goes on; %sandbox_logs {self._run.name} -f follows it again"
 

@@ -58,8 +58,8 @@ class TaskCell(Cell[TaskRun]):
         if final:
             self._printer.rest(self._show.variable)
 
-    def _obey(self, verb: str) -> None:
-        super()._obey(verb)
+    def _pressed(self, verb: str) -> None:
+        super()._pressed(verb)
         if self._show.display == "plain":
             print("-- sending cancel; another interrupt leaves the run to itself --")
 
@@ -68,10 +68,6 @@ class TaskCell(Cell[TaskRun]):
 
     def _failure(self, *, interrupted: bool) -> TaskError | None:
         return failure(self._run, self._show.variable)
-
-    async def _send(self, verb: str) -> str:
-        await self._run.ask_cancel()
-        return "cancel sent"
 
     def _goes_on(self) -> str:
         run_id = self._run.run_id

@@ -86,7 +86,6 @@ class TaskRun(Followed):
         self.raw_events: list[str] | None = None
         self.fold = Fold()
         self.events = task_tables.events_table(run_id)
-        self.message: str | None = None
         self.trouble: str | None = None
         self._controls = controls
         self._notes: Counter[str] = Counter()
@@ -226,6 +225,10 @@ class TaskRun(Followed):
     async def ask_cancel(self) -> None:
         """Ask for the cancellation on the running loop."""
         await self._controls.cancel(self.run_id)
+
+    async def _send(self, verb: str) -> str:
+        await self.ask_cancel()
+        return "cancel sent"
 
     async def _follow(self) -> None:
         await self._controls.follow(self)

@@ -56,7 +56,7 @@ LAYERS = {
     "start": "api errors process transport |",
     "callbacks": "process runs |",
     "client": "api callbacks errors follow ledger process runs start transport wire |",
-    "cell": "bridge errors panel panel.static runs task_runs | IPython",
+    "cell": "bridge errors frontend panel panel.static runs task_runs | IPython",
     "sandbox_cell": "cell digest errors panel.static runs |",
     "task_cell": "bridge cell errors panel panel.static panel.task_static panel.task_text table"
     " task_client task_runs task_tables | IPython",

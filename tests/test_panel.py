@@ -191,6 +191,15 @@ def test_commands_reach_the_callback() -> None:
     assert verbs == ["stop", "kill"]
 
 
+def test_without_a_callback_the_run_obeys() -> None:
+    """A run that takes a verb gets it: a panel in a user's own code needs no more for its Stop."""
+    verbs: list[str] = []
+    run = Run()
+    run.obey = verbs.append  # type: ignore[attr-defined]
+    assert "error" not in Panel(run).hear({"kind": "command", "id": 1, "verb": "stop"})
+    assert verbs == ["stop"]
+
+
 def test_a_failed_command_is_a_reply() -> None:
     """An error of the callback goes back to the page that asked."""
 

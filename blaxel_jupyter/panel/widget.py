@@ -69,7 +69,7 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         self._source = Items(run) if _is_task(run) else Rows(cast(Run, run))
         self._sent = 0
         self._header: dict[str, Any] | None = None
-        self._command: Callable[[str], object] | None = None
+        self._command: Callable[[str], object] | None = getattr(run, "obey", None)
         self._esm = _asset(SCRIPTS[self._source.view])
         self._css = _asset("panel.css")
         super().__init__(_view=self._source.view)
@@ -79,6 +79,7 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     def on_command(self, callback: Callable[[str], object]) -> None:
         """Call ``callback(verb)`` when a button is pressed: ``stop`` or ``kill``, or ``cancel``.
 
+        Without this, the run itself is told, if it has a method ``obey(verb)``: our runs have.
         It runs on whatever thread serves the message, and must return at once: set a flag, or hand
         the work to a loop.
         """

@@ -1,4 +1,4 @@
-"""Start a real JupyterLab and a real Chromium for the tests that click.
+"""Start a real JupyterLab, or another host, and a real Chromium for the tests that click.
 
 Each test gets a notebook of its own in one server; kernels run in this environment. Nothing here knows
 what a test shows.
@@ -77,6 +77,25 @@ def running_lab(home: Path, *flags: str, app: str = "jupyterlab") -> Iterator[La
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(settings), "utf-8")
     token = secrets.token_hex(16)
+    command = [app, "--no-browser", "--port={port}"]
+    command += ["--allow-root", f"--IdentityProvider.token={token}", f"--notebook-dir={folder}"]
+    command += [
+        "--ServerApp.port_retries=0",
+        "--ServerApp.ip=127.0.0.1",
+        "--LabApp.news_url=",
+        *flags,
+    ]
+    with running_server(home, command, "/api") as url:
+        yield Lab(url, token, folder)
+
+
+@contextlib.contextmanager
+def running_server(home: Path, command: list[str], answers: str) -> Iterator[str]:
+    """Run a notebook server, a Python module and its arguments, on a free port; yield its URL.
+
+    Its configuration, its kernels' and the local service's are in ``home``. It is up when it answers at
+    the path ``answers``.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -85,25 +104,21 @@ def running_lab(home: Path, *flags: str, app: str = "jupyterlab") -> Iterator[La
         "JUPYTER_DATA_DIR": str(home / "data"),
         "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
         "IPYTHONDIR": str(home / "ipython"),
+        "XDG_CONFIG_HOME": str(home / "config"),
         "XDG_STATE_HOME": str(home / "state"),
         "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}",
     }
-    command = [sys.executable, "-m", app, "--no-browser", f"--port={port}"]
-    command += ["--allow-root", f"--IdentityProvider.token={token}", f"--notebook-dir={folder}"]
-    command += [
-        "--ServerApp.port_retries=0",
-        "--ServerApp.ip=127.0.0.1",
-        "--LabApp.news_url=",
-        *flags,
-    ]
+    arguments = [argument.format(port=port) for argument in command]
     with (home / "log").open("wb") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=home)
+        server = subprocess.Popen(
+            [sys.executable, "-m", *arguments], env=environment, stdout=log, stderr=log, cwd=home
+        )
     try:
         url = f"http://127.0.0.1:{port}"
         transport = httpx.HTTPTransport(retries=0)
         with httpx.Client(transport=transport) as client:
-            _until_up(client, url, server, home / "log")
-        yield Lab(url, token, folder)
+            _until_up(client, url + answers, server, home / "log")
+        yield url
     finally:
         server.terminate()
         server.wait(20)
@@ -116,12 +131,12 @@ def _until_up(client: httpx.Client, url: str, server: subprocess.Popen[bytes], l
         if server.poll() is not None:
             break
         try:
-            client.get(f"{url}/api", timeout=5).raise_for_status()
+            client.get(url, timeout=5).raise_for_status()
         except httpx.TransportError:
             _pause(server)
         else:
             return
-    pytest.fail(f"JupyterLab did not start:\n{log.read_text('utf-8')[-3000:]}")
+    pytest.fail(f"the server did not start:\n{log.read_text('utf-8')[-3000:]}")
 
 
 def _pause(server: subprocess.Popen[bytes]) -> None:

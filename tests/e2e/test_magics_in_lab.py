@@ -10,34 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import Lab, document, run_cell, running_lab
+from tests.e2e.conftest import Lab, run_cell
+from tests.e2e.sleepers import gone, sleepers
 
 pytestmark = pytest.mark.e2e
 
 SETUP = "%load_ext blaxel_jupyter\n%sandbox use local"
 PANEL = ".bxl-panel"
 LIVE = 20_000
-
-
-def _sleepers(mark: str) -> list[psutil.Process]:
-    """Return the processes of this machine whose command line holds ``mark``."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if mark in " ".join(process.info["cmdline"] or ()):
-            found.append(process)
-    return found
-
-
-def _gone(mark: str) -> None:
-    """Wait until no process with the mark is left."""
-    deadline = time.monotonic() + 15
-    while _sleepers(mark):
-        assert time.monotonic() < deadline, "the remote process is still there"
-        psutil.wait_procs(_sleepers(mark), timeout=0.2)
 
 
 def test_lines_arrive_and_output_becomes_static(notebook: Callable[..., Page]) -> None:
@@ -65,9 +48,9 @@ def test_stop_button_ends_the_remote_process(notebook: Callable[..., Page], pref
     run_cell(page, 0)
     run_cell(page, 1)
     expect(page.locator(PANEL)).to_contain_text("ready")
-    assert _sleepers(f"sleep {mark}")
+    assert sleepers(f"sleep {mark}")
     page.locator(PANEL).get_by_role("button", name="Stop").click()
-    _gone(f"sleep {mark}")
+    gone(f"sleep {mark}")
     expect(page.locator(".jp-Cell").nth(1)).to_contain_text("was stopped", timeout=LIVE)
 
 
@@ -84,7 +67,7 @@ def test_interrupt_stops_then_kills(notebook: Callable[..., Page]) -> None:
     interrupt.click()
     expect(page.locator(PANEL)).to_contain_text("stop sent")
     interrupt.click()
-    _gone(f"sleep {mark}")
+    gone(f"sleep {mark}")
     expect(page.locator(".jp-Cell").nth(1)).to_contain_text("ProcessError", timeout=LIVE)
 
 
@@ -148,24 +131,3 @@ def _saved(path: Path, page: Page) -> dict[str, Any]:
                 return found
         page.wait_for_timeout(100)
     raise AssertionError("the notebook was not saved")
-
-
-def test_notebook_7(page: Page, tmp_path: Path) -> None:
-    """The same in Notebook 7: live lines, Stop, static output."""
-    with running_lab(tmp_path, app="notebook") as server:
-        _stop_in_notebook_7(server, page)
-
-
-def _stop_in_notebook_7(lab: Lab, page: Page) -> None:
-    mark = f"1618.{uuid.uuid4().int % 10**9}"
-    cells = [SETUP, f"%%sandbox_exec\necho ready; sleep {mark}"]
-    (lab.folder / "seven.ipynb").write_text(json.dumps(document(*cells)), "utf-8")
-    page.goto(f"{lab.url}/notebooks/seven.ipynb?token={lab.token}")
-    page.locator(".jp-NotebookKernelStatus, .jp-Notebook-ExecutionIndicator").first.wait_for()
-    run_cell(page, 0)
-    expect(page.locator(".jp-Cell").nth(0)).to_contain_text("Selected: local")
-    run_cell(page, 1)
-    expect(page.locator(PANEL)).to_contain_text("ready")
-    page.locator(PANEL).get_by_role("button", name="Stop").click()
-    _gone(f"sleep {mark}")
-    expect(page.locator(".jp-Cell").nth(1)).to_contain_text("was stopped", timeout=LIVE)
