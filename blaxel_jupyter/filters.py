@@ -13,7 +13,7 @@ both to it:
 | ``level:error`` ``level>=warning`` | of a level: trace, debug, info, warning, error, fatal, or unknown |
 | ``stream:stderr`` | of a stream: stdout, stderr or system |
 | ``kind:gap`` | of a kind: line, gap or notice |
-| ``source:tests`` | of a process |
+| ``source:tests`` ``source:box/tests`` | of a process, or of that in a sandbox; of a run, by its id |
 | ``seq:100..200`` ``seq>=100`` | by number, both ends included |
 | ``time:2026-11-22T10:05..2026-11-22T10:06`` | by arrival, UTC; a time covers all of its last unit |
 
@@ -87,6 +87,14 @@ class Block:
             return list(self.column("kind"))
         except KeyError:
             return ["line"] * self.size
+
+    @cached_property
+    def sandboxes(self) -> Sequence[str | None]:
+        """The sandboxes; a table may have none."""
+        try:
+            return self.column("sandbox")
+        except KeyError:
+            return [None] * self.size
 
     @cached_property
     def apart(self) -> int:
@@ -394,7 +402,13 @@ def _kind(wanted: str) -> Term:
 
 
 def _source(wanted: str) -> Term:
-    return lambda block: _number(
-        UNKNOWN if name is None else TRUE if name.lower() == wanted else FALSE
-        for name in block.column("process")
-    )
+    known: dict[tuple[str | None, str | None], int] = {}
+
+    def value(name: str | None, sandbox: str | None) -> int:
+        key = name, sandbox
+        if key not in known:
+            names = (str(name).lower(), f"{sandbox}/{name}".lower())
+            known[key] = UNKNOWN if name is None else TRUE if wanted in names else FALSE
+        return known[key]
+
+    return lambda block: _number(map(value, block.column("process"), block.sandboxes))

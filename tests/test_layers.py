@@ -70,10 +70,13 @@ LAYERS = {
     " task_client task_runs | IPython traitlets",
     "cli": "__init__ credentials errors local local.server |",
     "panel.__init__": "|",
-    "panel.widget": "errors panel.escapes panel.items panel.rows panel.static"
-    " | anyio anywidget traitlets",
+    "panel.widget": "errors panel.escapes panel.items panel.merged panel.naming panel.rows"
+    " panel.static table | anyio anywidget traitlets",
+    "panel.merged": "panel.items panel.rows panel.static panel.task_lines table |",
+    "panel.naming": "| IPython",
+    "panel.task_lines": "fold panel.items panel.story panel.task_text table task_items |",
     "panel.items": "fold task_items panel.rows panel.story |",
-    "panel.rows": "panel.escapes panel.static |",
+    "panel.rows": "panel.escapes panel.static table |",
     "panel.story": "fold task task_items panel.escapes |",
     "panel.task_static": "fold task_items panel panel.items panel.static panel.story panel.task_text |",
     "panel.task_text": "fold task_items panel panel.items panel.static panel.story |",
@@ -133,7 +136,9 @@ PURE = (
     "panel.static",
     "panel.escapes",
     "panel.items",
+    "panel.merged",
     "panel.rows",
+    "panel.task_lines",
     "panel.story",
     "panel.task_static",
     "panel.task_text",
@@ -234,7 +239,8 @@ def test_pure_modules_do_no_io(module: str) -> None:
     [
         ("httpx", {"transport"}),
         ("nest_asyncio2", {"bridge"}),
-        ("threading", {"bridge", "cell"}),  # cell asks whether it is on the main thread
+        # cell asks whether it is on the main thread, the panel has a lock
+        ("threading", {"bridge", "cell", "panel.widget"}),
         ("sqlite3", {"local.task_store"}),
     ],
 )

@@ -69,6 +69,10 @@ class Items:
         """Return how many changes there were."""
         return len(self._reading[0].touched)
 
+    def orders(self, verb: str, source: object) -> list[tuple[Any, ...]]:
+        """Return what a button's verb is for the callback, as its arguments; nothing if it is unknown."""
+        return [(verb,)] if verb in self.verbs and source is None else []
+
     def facts(self) -> dict[str, Any]:
         """Return the header, each value one that travels as JSON."""
         return {name: _fact(value) for name, value in self._run.header().items()}
@@ -77,6 +81,10 @@ class Items:
         """Return the run in one line, not sanitised."""
         header = self._run.header()
         return f"task {header['run_id']}, {header['status']}"
+
+    def more(self, sent: int) -> bool:
+        """Tell whether there are changes beyond those."""
+        return sent < self.total()
 
     def renew(self) -> bool:
         """Take over another fold if the run has one; tell whether all is to be sent again."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from itertools import accumulate
-from typing import Any
+from typing import Any, cast
 
 from blaxel_jupyter.panel.escapes import last_state
 from blaxel_jupyter.panel.static import MAX_CHARACTERS, Run
+from blaxel_jupyter.table import Table
 
 Batch = tuple[dict[str, Any], list[bytes]]
 """A message's content, with the first position (``from``) and how many (``n``), and its buffers."""
@@ -38,7 +39,7 @@ class Rows:
     """What the panel shows of a sandbox run: a row a line."""
 
     view = "log"
-    verbs = ("stop", "kill")
+    verbs: tuple[str, ...] = ("stop", "kill")
     helpless = "this panel cannot stop the process"
     epoch = 0
 
@@ -48,6 +49,14 @@ class Rows:
     def total(self) -> int:
         """Return how many rows there are."""
         return len(self._run.logs)
+
+    def table(self) -> Table:
+        """Return the rows."""
+        return cast(Table, self._run.logs)
+
+    def orders(self, verb: str, source: object) -> list[tuple[Any, ...]]:
+        """Return what a button's verb is for the callback, as its arguments; nothing if it is unknown."""
+        return [(verb,)] if verb in self.verbs and source is None else []
 
     def facts(self) -> dict[str, Any]:
         """Return the header; lines that have not ended are cut to what a row shows."""
@@ -63,6 +72,10 @@ class Rows:
     def renew(self) -> bool:
         """Tell whether the rows are other ones than before: never."""
         return False
+
+    def more(self, sent: int) -> bool:
+        """Tell whether there are rows beyond those."""
+        return sent < self.total()
 
     def news(self, sent: int) -> Batch | None:
         """Pack the rows from ``sent`` on; None if there are none."""

@@ -83,8 +83,8 @@ def _asked(call: ToolCall) -> str:
     return call.path or pattern or text_of(only) or call.input
 
 
-def tool_sections(call: ToolCall) -> Iterator[Section]:
-    """Yield what a tool call was given and what came back."""
+def tool_sections(call: ToolCall, limit: int = SHOWN) -> Iterator[Section]:
+    """Yield what a tool call was given and what came back: of texts at most ``limit`` characters."""
     asked = lenient(call.input.encode("utf-8", "replace")) if call.input else None
     if call.command is not None and isinstance(asked, dict):
         yield _text("command", call.command)
@@ -92,27 +92,27 @@ def tool_sections(call: ToolCall) -> Iterator[Section]:
             yield _json("input", more)
     elif call.input is not None:
         yield _json("input", call.input)
-    yield from _output(call)
+    yield from _output(call, limit)
     if call.error_text:
-        yield _text("error", call.error_text, "error")
+        yield _text("error", call.error_text, "error", limit)
 
 
-def _output(call: ToolCall) -> Iterator[Section]:
+def _output(call: ToolCall, limit: int) -> Iterator[Section]:
     if call.output is None:
         return
     value = lenient(call.output.encode("utf-8", "replace"))
     if isinstance(value, str):
-        yield _text("output", value)
+        yield _text("output", value, limit=limit)
     elif call.stdout is not None or call.stderr is not None:
         if call.stdout:
-            yield _text("stdout", call.stdout)
+            yield _text("stdout", call.stdout, limit=limit)
         if call.stderr:
-            yield _text("stderr", call.stderr, "error")
+            yield _text("stderr", call.stderr, "error", limit)
         said = ("status",) if value.get("status") in ("completed", "failed") else ()
         if more := _without(value, "stdout", "stderr", "exitCode", "exit_code", *said):
             yield _json("output", more)
     elif (words := _blocks(value)) is not None:
-        yield _text("output", words)
+        yield _text("output", words, limit=limit)
     else:
         yield _json("output", call.output)
 
@@ -224,8 +224,8 @@ def _character(match: re.Match[str]) -> str:
     return chr(code) if code >= 0xA0 and not 0xD800 <= code <= 0xDFFF else match[0]
 
 
-def _text(label: str, text: str, form: Form = "text") -> Section:
-    return Section(label, form, *clip(text, SHOWN))
+def _text(label: str, text: str, form: Form = "text", limit: int = SHOWN) -> Section:
+    return Section(label, form, *clip(text, limit))
 
 
 def _json(label: str, raw: str, form: Form = "json") -> Section:

@@ -307,10 +307,15 @@ def facts(header: dict[str, Any]) -> list[str]:
     return lines + ([one_line(header["message"], 1000)] if header["message"] else [])
 
 
-def told(call: ToolCall) -> Iterator[Section]:
-    """Yield what came back from a call, without an error that its line tells whole."""
+def told(call: ToolCall, limit: int = SHOWN) -> Iterator[Section]:
+    """Yield what came back from a call, without an error that its line tells whole.
+
+    Args:
+        call: the call.
+        limit: characters of one text at most; of longer ones the beginning and the end.
+    """
     outcome = tool_head(call).outcome
-    for section in tool_sections(call):
+    for section in tool_sections(call, limit):
         repeated = section.label == "error" and one_line(section.text) in outcome
         if section.label not in ("command", "input") and not repeated:
             yield section

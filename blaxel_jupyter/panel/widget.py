@@ -7,6 +7,7 @@ the build leaves in ``dist/``.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +20,11 @@ import traitlets
 from blaxel_jupyter.errors import BlaxelError
 from blaxel_jupyter.panel.escapes import visible_text
 from blaxel_jupyter.panel.items import Items, TaskLike
+from blaxel_jupyter.panel.merged import Merged, is_task
+from blaxel_jupyter.panel.naming import name_of
 from blaxel_jupyter.panel.rows import Rows
 from blaxel_jupyter.panel.static import Run
+from blaxel_jupyter.table import Table
 
 __all__ = ["LogPanel"]
 
@@ -33,14 +37,21 @@ SCRIPTS = {"log": "panel.js", "task": "task-panel.js"}
 
 
 class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
-    """A live view of one run: a process's lines, or an agent's story; search, and Stop or Cancel.
+    """A live view of one run, a process's lines or an agent's story, or of several in one log.
 
     What is shown travels as messages, never as widget state, so nothing of it is saved with the
-    notebook's widgets. Call ``flush`` (at most 30 times a second, always from the same thread) or
-    await ``pump``.
+    notebook's widgets. Runs of a client are followed, and shown as they go on, as soon as a front end
+    has the panel. To drive it yourself, call ``flush`` (at most 30 times a second), await ``pump``, or
+    set ``on_command``, before that.
+
+    Several runs are shown in the order of arrival, each line with the name of its process; an agent's run
+    tells its story in lines, under its run id. At each flush the lines that are new are sorted by
+    the time of their receipt, those without one stay behind the line before them of the same run, and
+    what was shown keeps its place: what is read late stands late. ``logs`` has the same rows.
 
     Args:
-        run: What to show. Its ``header()`` is called from any thread and returns a dict of facts;
+        runs: What to show, each run once; their names tell them apart, with the sandbox's where two are
+            the same. A run's ``header()`` is called from any thread and returns a dict of facts;
             times are UTC epoch seconds or None.
 
             A sandbox run: ``run.logs`` is a ``Table`` with the ``logs`` columns; the header has
@@ -65,21 +76,39 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
 
     _view = traitlets.Unicode("log").tag(sync=True)
 
-    def __init__(self, run: Run | TaskLike) -> None:
-        self._source = Items(run) if _is_task(run) else Rows(cast(Run, run))
+    def __init__(self, *runs: Run | TaskLike) -> None:
+        self._source = _source(runs)
+        self._lock = threading.Lock()
         self._sent = 0
         self._header: dict[str, Any] | None = None
-        self._command: Callable[[str], object] | None = getattr(run, "obey", None)
+        self._command: Callable[..., object] | None = _obeying(runs)
         self._esm = _asset(SCRIPTS[self._source.view])
         self._css = _asset("panel.css")
         super().__init__(_view=self._source.view)
         _answer_while_busy(self.comm)
         self.on_msg(self._receive)
 
-    def on_command(self, callback: Callable[[str], object]) -> None:
+    @property
+    def logs(self) -> Table:
+        """The rows that the panel shows, in its order, with the columns of a run's ``logs``.
+
+        ``seq`` is the position in the panel. Filters of the panel keep the same rows here:
+        ``panel.logs.filter("level:error")``. It grows with the panel; a panel of an agent's run
+        alone, which shows no lines, has none.
+
+        Raises:
+            AttributeError: It shows an agent's run alone.
+        """
+        if isinstance(self._source, Items):
+            raise AttributeError("an agent's run alone is no log: see its events and tool_calls")
+        with self._lock:
+            return self._source.table()
+
+    def on_command(self, callback: Callable[..., object]) -> None:
         """Call ``callback(verb)`` when a button is pressed: ``stop`` or ``kill``, or ``cancel``.
 
-        Without this, the run itself is told, if it has a method ``obey(verb)``: our runs have.
+        A panel of several runs calls ``callback(verb, i)``, ``i`` counted from 0 as the runs were given.
+        Without this, the runs themselves are told, if each has a method ``obey(verb)``: ours have.
         It runs on whatever thread serves the message, and must return at once: set a flag, or hand
         the work to a loop.
         """
@@ -91,7 +120,11 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         Returns:
             Whether rows are left for the next flush.
         """
-        header = self._source.facts()
+        with self._lock:
+            return self._flush()
+
+    def _flush(self) -> bool:
+        header = self._facts()
         if self._source.renew():
             self._sent = 0
         status = {} if header == self._header else {"status": header}
@@ -102,7 +135,12 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         elif status:
             self._reply({"kind": "status", **status})
         self._header = header
-        return self._sent < self._source.total()
+        return self._source.more(self._sent)
+
+    def _facts(self) -> dict[str, Any]:
+        if isinstance(self._source, Merged):
+            self._source.look(name_of(self))
+        return self._source.facts()
 
     def close(self) -> None:
         """Close the widget and its layout on both sides; the views of it go blank."""
@@ -127,7 +165,7 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         if message.get("kind") == "page":
             self._page(number, message.get("from"), message.get("n"))
         elif message.get("kind") == "command":
-            self._obey(number, message.get("verb"))
+            self._obey(number, message.get("verb"), message.get("source"))
         else:
             self._reply({"kind": "error", "id": number, "error": "unknown request"})
 
@@ -142,15 +180,17 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             content, buffers = self._source.page(first, n)
             self._reply({**reply, **content}, buffers)
 
-    def _obey(self, number: int, verb: object) -> None:
+    def _obey(self, number: int, verb: object, source: object) -> None:
         reply = {"kind": "command", "id": number}
-        if not isinstance(verb, str) or verb not in self._source.verbs:
+        orders = self._source.orders(verb, source) if isinstance(verb, str) else []
+        if not orders:
             self._reply({**reply, "error": "unknown command"})
         elif self._command is None:
             self._reply({**reply, "error": self._source.helpless})
         else:
             try:
-                self._command(verb)
+                for order in orders:
+                    self._command(*order)
             except (BlaxelError, OSError, RuntimeError, TypeError, ValueError) as error:
                 self._reply({**reply, "error": str(error)[:500]})
             else:
@@ -170,8 +210,21 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         }, {}
 
 
-def _is_task(run: Run | TaskLike) -> TypeGuard[TaskLike]:
-    return hasattr(run, "fold")
+def _source(runs: tuple[Run | TaskLike, ...]) -> Rows | Items | Merged:
+    if not runs:
+        raise TypeError("LogPanel shows at least one run: LogPanel(run)")
+    if len(runs) > 1:
+        return Merged(runs)
+    [run] = runs
+    return Items(run) if is_task(run) else Rows(cast(Run, run))
+
+
+def _obeying(runs: tuple[Run | TaskLike, ...]) -> Callable[..., object] | None:
+    """Return what carries a verb to the runs, where each of them obeys."""
+    obeys: list[Any] = [getattr(run, "obey", None) for run in runs]
+    if None in obeys:
+        return None
+    return obeys[0] if len(runs) == 1 else lambda verb, i: obeys[i](verb)
 
 
 def _asset(name: str) -> str:

@@ -19,7 +19,7 @@ function kept(expression: string): number[] {
     const reply = answer({
       kind: "filter",
       expression,
-      names: [row.process],
+      names: [`${row.process}\nbox/${row.process}`],
       from: seq,
       n: 1,
       text: TEXT.encode(row.text),

@@ -184,7 +184,9 @@ class Reader {
     }
     if (name === "level") return this.#level(sign, wanted, at);
     if (name === "seq" || name === "time") return this.#range(name, sign, value, at);
-    if (name === "source") return (row) => (row.source.toLowerCase() === wanted ? TRUE : FALSE);
+    if (name === "source") {
+      return (row) => (row.source.toLowerCase().split("\n").includes(wanted) ? TRUE : FALSE);
+    }
     const place = VALUES[name].indexOf(wanted);
     if (place < 0) this.#fail(`${name} is one of ${VALUES[name].join(", ")}`, at);
     if (name === "kind") return ({ flags }) => ((flags & KIND) === place * 4 ? TRUE : FALSE);
