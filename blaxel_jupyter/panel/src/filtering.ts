@@ -5,7 +5,7 @@ import { Asker } from "./asker";
 import { RowSet } from "./row-set";
 import type { LineStore } from "./store";
 
-const NOTHING: ReturnType<LineStore["block"]> = {
+const NOTHING: NonNullable<ReturnType<LineStore["block"]>> = {
   n: 0,
   text: new Uint8Array(),
   flags: new Uint8Array(),
@@ -48,8 +48,10 @@ export class Filtering {
     const from = this.#next === null ? this.scanned : 0;
     const expression = this.#next ?? this.expression;
     if (expression === "" || (this.#next === null && from >= this.store.length)) return;
-    const { n, text, flags, received, sources } =
-      this.store.length > from ? this.store.block(from) : NOTHING;
+    const block = this.store.length > from ? this.store.block(from) : NOTHING;
+    if (!block) this.store.want(from); // and go on once it is here
+    if (!block && this.#next === null) return;
+    const { n, text, flags, received, sources } = block ?? NOTHING; // of none, whether it can be read
     const request = {
       kind: "filter",
       expression,

@@ -127,7 +127,7 @@ export class HeaderView {
   }
 
   #notes(header: Header): void {
-    const notes = [header.message ?? "", this.session.trouble];
+    const notes = [header.message ?? "", this.session.trouble, this.session.fetching];
     if (header.local) notes.push("runs on this machine as you, without isolation");
     const text = notes.filter(Boolean).map(visibleText).join(" · ");
     setText(this.#note, text);

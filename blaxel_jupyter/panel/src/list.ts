@@ -31,6 +31,7 @@ export class VirtualList {
   #stretch = 1; // how many times the row height a wrapped row is, about
   #count = 0; // rows there were when last painted
   #wrapped = false;
+  #held: Place[] = []; // where rows stood before some of them became other ones
   #frame = 0;
   #width = 0;
   #top = 0; // where the scroller was left, by us or by the reader
@@ -75,6 +76,18 @@ export class VirtualList {
       this.#elements.delete(row);
     }
     this.schedule();
+  }
+
+  /** Fill those rows again that have become other ones; what is being read stays where it is. */
+  renew(other: (row: number, element: HTMLElement) => boolean): void {
+    const places = this.#wrapped && !this.pinned ? this.#places() : [];
+    for (const [row, element] of this.#elements) {
+      if (!other(row, element)) continue;
+      this.#held = places;
+      element.remove();
+      this.#elements.delete(row);
+      this.schedule();
+    }
   }
 
   wrap(on: boolean): void {
@@ -130,7 +143,8 @@ export class VirtualList {
     if (lineHeight > 0) this.#rowHeight = lineHeight;
     this.scroller.style.setProperty("--bxl-count", String(Math.min(count, 1000)));
     const moved = this.#wrapped && !this.pinned && count !== this.#count;
-    const places = moved ? this.#places() : [];
+    const places = this.#held.length > 0 ? this.#held : moved ? this.#places() : [];
+    this.#held = [];
     this.#count = count;
     this.#resize(places);
     this.#draw();

@@ -8,10 +8,11 @@ import { HeaderView, type LogSession } from "./header";
 import { VirtualList } from "./list";
 import { claimKeys, isChord, saveText, say } from "./page";
 import type { RowSet } from "./row-set";
-import { fillPartial, fillRow, rowText } from "./rows";
+import { fillBlank, fillPartial, fillRow, rowText } from "./rows";
 import { Search } from "./search";
-import { KIND } from "./store";
+import { KIND, type LineStore } from "./store";
 import { Toolbar } from "./toolbar";
+import { type Block, walk } from "./walk";
 
 const COPY_BYTES = 16_000_000; // more than this belongs in a file
 const MAX_STEPS = 10_000; // matches looked at for one that the filter keeps
@@ -39,6 +40,8 @@ export class LogView {
   /** A row to come back to once the filter has got that far. */
   #anchor: number | null = null;
   #catchingUp = false;
+  /** Whether rows on screen are still being fetched. */
+  #blank = false;
 
   constructor(private readonly session: LogSession) {
     const { store } = session;
@@ -53,7 +56,7 @@ export class LogView {
       go: (direction) => this.#go(direction),
       wrap: (on) => this.#list.wrap(on),
       copy: () => void this.#copy(),
-      download: () => download(session),
+      download: () => void this.#download(),
       leave: () => this.#scroller.focus(),
       things: "lines",
       place: "the log",
@@ -124,6 +127,11 @@ export class LogView {
       return;
     }
     const row = this.#row(place);
+    if (!store.held(row)) {
+      this.#blank = true;
+      fillBlank(node, row);
+      return;
+    }
     const context = this.#map ? () => this.#context(row) : null;
     fillRow(node, store, row, this.#search.ranges(row), row === this.#current, context);
     const { expression, scanned, kept } = this.#filtering;
@@ -145,6 +153,7 @@ export class LogView {
   #changed(): void {
     this.#header.update();
     this.#takePartial();
+    if (this.#blank) this.#fillBlanks();
     this.#search.update();
     this.#filtering.update();
     this.#bar.update(this.session.store.length);
@@ -155,20 +164,39 @@ export class LogView {
     this.root.classList.toggle("bxl-final", this.session.complete);
   }
 
+  /** Fill the rows on screen that have come. */
+  #fillBlanks(): void {
+    this.#blank = false;
+    this.#list.renew((place, node) => {
+      if (!node.classList.contains("bxl-blank")) return false;
+      const here = this.session.store.held(this.#row(place));
+      if (!here) this.#blank = true;
+      return here;
+    });
+  }
+
+  /** The rows on screen, without lines that have not ended. */
+  #onScreen(): number[] {
+    const [first, last] = this.#list.range;
+    const count = Math.max(0, Math.min(last, this.#count) - first);
+    return Array.from({ length: count }, (_, i) => this.#row(first + i));
+  }
+
   #painted(): void {
     const count = this.#count;
-    this.root.dataset.rows = String(this.session.store.length);
+    const { store, lost } = this.session;
+    const rows = this.#onScreen();
+    const here = rows.filter((row) => store.held(row)); // which keeps them, too
+    if (this.#blank) for (const row of rows) store.want(row, true);
+    this.root.dataset.rows = String(store.length - lost);
     this.root.dataset.shown = String(count);
     const fresh = Math.max(0, count - this.#list.seen);
     this.#badge.hidden = this.#list.pinned || fresh === 0;
     setText(this.#badge, `${fresh.toLocaleString("en")} new ${fresh === 1 ? "line" : "lines"} ↓`);
     if (this.#search.query) {
-      const [first, last] = this.#list.range;
-      const places = Array.from({ length: Math.min(last, count) - first }, (_, i) => first + i);
-      const matching = places.map((place) => this.#row(place));
       this.#search.highlight(
-        matching.filter((row) => this.#search.rows.has(row)),
-        (row) => rowText(this.session.store, row),
+        here.filter((row) => this.#search.rows.has(row)),
+        (row) => rowText(store, row),
       );
     }
   }
@@ -269,6 +297,27 @@ export class LogView {
     event.stopPropagation();
   }
 
+  /** Save the rows as received; gaps and notices are marked, output is untouched. */
+  async #download(): Promise<void> {
+    const { store } = this.session;
+    const { length } = store;
+    const parts: Blob[] = [];
+    const note = element("div", "bxl-toast");
+    note.setAttribute("role", "status");
+    this.root.append(note);
+    try {
+      for await (const block of walk(this.session)) {
+        parts.push(new Blob(asReceived(store, block))); // the browser's to keep, not the page's
+        const percent = Math.floor((100 * (block.from + block.n)) / length);
+        setText(note, `fetching the lines: ${percent} %`);
+      }
+      saveText(parts, FILE_NAME);
+    } catch (error) {
+      say(this.root, `nothing was saved: ${(error as Error).message}`);
+    }
+    note.remove();
+  }
+
   async #copy(): Promise<void> {
     const { store } = this.session;
     const selection = document.getSelection();
@@ -279,6 +328,12 @@ export class LogView {
       say(this.root, "too much to copy: use download");
       return;
     } else {
+      try {
+        for await (const _ of walk(this.session)); // what is small enough to be copied is held then
+      } catch (error) {
+        say(this.root, (error as Error).message);
+        return;
+      }
       const lines = Array.from({ length: this.#count }, (_, at) => rowText(store, this.#row(at)));
       lines.push(...this.#partial.map(([, line]) => visibleText(line)));
       text = `${lines.join("\n")}\n`;
@@ -311,22 +366,15 @@ export function nextShown(
   return null;
 }
 
-/** Save the rows as received; gaps and notices are marked, output is untouched. */
-function download(session: LogSession): void {
-  const { store } = session;
-  const parts: BlobPart[] = [];
-  for (let row = 0; row < store.length; ) {
-    const block = store.block(row);
-    if (block.flags.every((flags) => (flags & KIND) === 0)) {
-      parts.push(block.text as Uint8Array<ArrayBuffer>, "\n");
-      row += block.n;
-      continue;
-    }
-    for (const end = row + block.n; row < end; row++) {
-      if (store.flags(row) & KIND) parts.push(`-- ${rowText(store, row)} --`);
-      else parts.push(store.raw(row) as Uint8Array<ArrayBuffer>);
-      parts.push("\n");
-    }
+function asReceived(store: LineStore, { from, n, text, flags }: Block): BlobPart[] {
+  if (flags.every((flags) => (flags & KIND) === 0)) {
+    return [text as Uint8Array<ArrayBuffer>, "\n"];
   }
-  saveText(parts, FILE_NAME);
+  const parts: BlobPart[] = [];
+  for (let row = from; row < from + n; row++) {
+    if (store.flags(row) & KIND) parts.push(`-- ${rowText(store, row)} --`);
+    else parts.push(store.raw(row) as Uint8Array<ArrayBuffer>);
+    parts.push("\n");
+  }
+  return parts;
 }

@@ -1,18 +1,19 @@
-// Keep positions of rows in their order, as they are found: four bytes each.
+// Keep positions of rows in their order, as they are found: four bytes each, in pages that are never
+// copied when there are more.
+
+const PAGE = 14; // bits of a place in its page
 
 export class RowSet {
   count = 0;
-  #rows = new Uint32Array(1024);
+  readonly #pages: Uint32Array[] = [];
 
   /** Append rows, each counted from `from`, that come after all there are. */
   add(from: number, rows: Uint32Array): void {
-    if (this.count + rows.length > this.#rows.length) {
-      const larger = new Uint32Array(Math.max(this.#rows.length * 2, this.count + rows.length));
-      larger.set(this.#rows.subarray(0, this.count));
-      this.#rows = larger;
+    for (let i = 0; i < rows.length; i++, this.count++) {
+      const page = this.count >> PAGE;
+      if (page === this.#pages.length) this.#pages.push(new Uint32Array(1 << PAGE));
+      this.#pages[page][this.count & ((1 << PAGE) - 1)] = from + rows[i];
     }
-    for (let i = 0; i < rows.length; i++) this.#rows[this.count + i] = from + rows[i];
-    this.count += rows.length;
   }
 
   /** The position (from 0) of the first one at `row` or after it. */
@@ -21,18 +22,18 @@ export class RowSet {
     let high = this.count;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (this.#rows[middle] < row) low = middle + 1;
+      if (this.at(middle) < row) low = middle + 1;
       else high = middle;
     }
     return low;
   }
 
   at(position: number): number {
-    return this.#rows[position];
+    return this.#pages[position >> PAGE]?.[position & ((1 << PAGE) - 1)];
   }
 
   has(row: number): boolean {
     const i = this.position(row);
-    return i < this.count && this.#rows[i] === row;
+    return i < this.count && this.at(i) === row;
   }
 }

@@ -69,6 +69,13 @@ export function fillRow(
   node.append(show);
 }
 
+/** Fill a row that is still being fetched. */
+export function fillBlank(node: HTMLElement, row: number): void {
+  node.className = "bxl-row bxl-blank";
+  const text = element("span", "bxl-text", `… ${(row + 1).toLocaleString("en")}`);
+  node.append(element("span", "bxl-gutter"), text);
+}
+
 /** Fill a row with a line that has not ended yet: a prompt, or a progress bar that moves. */
 export function fillPartial(node: HTMLElement, [stream, line]: [string, string]): void {
   node.className = stream === "stderr" ? "bxl-row bxl-partial bxl-stderr" : "bxl-row bxl-partial";

@@ -43,7 +43,12 @@ export class Search {
   update(): void {
     if (!this.query || this.error || this.#asker.busy || this.scanned >= this.store.length) return;
     const from = this.scanned;
-    const { n, text } = this.store.block(from);
+    const block = this.store.block(from);
+    if (!block) {
+      this.store.want(from); // and go on once it is here
+      return;
+    }
+    const { n, text } = block;
     // A copy: posting a view would clone the whole message it points into.
     this.#asker.ask({ kind: "scan", query: this.query, text: text.slice(), n }, (reply) => {
       if (reply.kind === "scan") this.rows.add(from, reply.rows);

@@ -9,6 +9,7 @@ interface Sent {
   id: number;
   from: number;
   n: number;
+  have: number;
 }
 
 /** The other end of the wire: what a kernel with these lines would see and say. */
@@ -76,11 +77,13 @@ afterEach(() => {
 });
 
 function shown(): string[] {
-  return Array.from({ length: session.store.length }, (_, row) => session.store.shown(row).text);
+  const { store } = session;
+  const rows = Array.from({ length: store.length }, (_, row) => row);
+  return rows.filter((row) => store.held(row)).map((row) => store.shown(row).text);
 }
 
 test("a new view asks how things are, and for all rows that were sent before", () => {
-  expect(kernel.sent).toEqual([{ kind: "page", id: 1, from: 0, n: 0 }]);
+  expect(kernel.sent).toEqual([{ kind: "page", id: 1, from: 0, n: 0, have: 0 }]);
   kernel.flushed = 10;
   kernel.say({ kind: "page", id: 1, status: HEADER });
   const [asked] = kernel.pages();
@@ -93,10 +96,12 @@ test("a new view asks how things are, and for all rows that were sent before", (
   expect(kernel.pages()).toHaveLength(2);
 });
 
-test("a lost batch is asked for once, and later ones are kept", () => {
+test("a lost batch is asked for once, and later ones are there at once", () => {
   kernel.batch("append", 0, 2);
   kernel.batch("append", 5, 2); // 2-4 was lost
   kernel.batch("append", 7, 3);
+  expect(shown()).toEqual(kernel.lines.toSpliced(2, 3));
+  expect(session.lost).toBe(3);
   const pages = kernel.pages();
   expect(pages).toHaveLength(1);
   expect(pages[0]).toMatchObject({ from: 2, n: 3 });
@@ -124,11 +129,13 @@ test("a page that does not come is asked for again with a new id", () => {
   expect(new Set(pages.map((page) => page.id)).size).toBe(pages.length);
 });
 
-test("a lost status is found by asking after a quiet while", () => {
+test("a lost end is found by asking within a second, and less often when nothing comes", () => {
   kernel.batch("append", 0, 10);
   const before = kernel.sent.length;
-  vi.advanceTimersByTime(7000);
-  expect(kernel.sent.length).toBeGreaterThan(before);
+  vi.advanceTimersByTime(900);
+  expect(kernel.sent.length).toBe(before + 1);
+  vi.advanceTimersByTime(60_000);
+  expect(kernel.sent.length).toBeLessThan(before + 20);
   kernel.say({ kind: "page", id: 2, status: { ...HEADER, final: true } });
   const ended = kernel.sent.length;
   vi.advanceTimersByTime(60_000);
@@ -176,4 +183,41 @@ test("a page that the kernel refuses is not asked for for ever", () => {
   kernel.say({ kind: "page", id: asked[0].id, error: "no such rows" });
   vi.advanceTimersByTime(4000);
   expect(kernel.pages()).toHaveLength(1);
+});
+
+test("an answer shows that what was asked before it got lost", () => {
+  kernel.batch("append", 2, 1);
+  kernel.batch("append", 5, 1);
+  kernel.batch("append", 9, 1);
+  const [first, second] = kernel.pages();
+  expect([first.from, second.from]).toEqual([0, 3]);
+  kernel.batch("page", second.from, second.n, second.id); // and the first one's answer never comes
+  expect(kernel.pages().filter(({ from }) => from === first.from)).toHaveLength(2);
+});
+
+test("the kernel is told how far the page has got", () => {
+  kernel.lines = Array.from({ length: 30 }, () => "x".repeat(100_000));
+  for (let at = 0; at < 30; at += 3) kernel.batch("append", at, 3);
+  const told = kernel.sent.filter(({ kind }) => kind === "have");
+  expect(told.map(({ have }) => have)).toEqual([12, 24]);
+});
+
+test("what is fetched for longer than a moment is said, and stays to be read", () => {
+  kernel.batch("append", 7, 3);
+  vi.advanceTimersByTime(400);
+  expect(session.fetching).toBe("fetching 7 lines again");
+  kernel.batch("page", 0, 7, kernel.pages()[0].id);
+  expect(session.fetching).not.toBe("");
+  vi.advanceTimersByTime(2000);
+  expect(session.fetching).toBe("");
+});
+
+test("rows that somebody looks at are asked for when all other places are taken", () => {
+  kernel.lines = Array.from({ length: 100 }, (_, i) => `line ${i}`);
+  for (let row = 1; row < 100; row += 2) kernel.batch("append", row, 1);
+  const before = kernel.pages().length;
+  session.store.want(20);
+  expect(kernel.pages()).toHaveLength(before);
+  session.store.want(20, true);
+  expect(kernel.pages().at(-1)).toMatchObject({ from: 20, n: 1 });
 });

@@ -30,20 +30,37 @@ export interface Incoming {
   /** The kernel's clock, epoch seconds. */
   now: number;
   status?: Facts;
+  /** Whether positions up to `sent` were left to be asked for: the page was behind. */
+  behind?: boolean;
   error?: string;
 }
 
-/** What a panel shows, filled from batches that follow one another. */
+/** Positions that follow one another. */
+export type Piece = [from: number, n: number];
+
+/** What a panel shows, filled from batches. */
 export interface Store {
   /** Positions taken so far. */
   length: number;
   /** Take a batch; false, and nothing is kept, when what is before it is missing or it is damaged. */
   take(message: Incoming, buffers: DataView[]): boolean;
   clear(): void;
+  /**
+   * Of `total` positions, those that should be here and are not: how many, and what to ask for.
+   * A store without it takes batches in their order only.
+   */
+  lost?(total: number): { count: number; pieces: Piece[] };
+  /** Asks for positions that are not here, if there is anybody to ask. */
+  ask?: (from: number, n: number, urgent: boolean) => void;
 }
 
-const RETRY_MS = 3000; // a page of 2 MiB takes about 60 ms
-const QUIET_MS = 5000; // ask how things are after this long without a word
+const TICK_MS = 400; // between two looks at what is late
+const RETRY_MS = [1000, 8000]; // a page takes about 20 ms; one that stays away is asked for less and less
+const QUIET_MS = [400, 5000]; // ask how things are after this long without a word: the last may be lost
+const ASKED = 4; // pages under way at most,
+const URGENT = 6; // and with those that somebody looks at
+const TOLD_BYTES = 1 << 20; // say how far we are after this much
+const NOTED_MS = 1000; // a note that has been seen stays this long
 const SILENT_MS = 16_000; // and say so when nobody answers for this long
 const COMMAND_MS = 5000;
 const MAX_EARLY = 64; // batches kept that came after a lost one; the rest is asked for again
@@ -58,14 +75,26 @@ export class Session<S extends Store, H extends Facts> {
   trouble = "";
   /** Batches that were lost on the way and fetched again. */
   repaired = 0;
+  /** What is being fetched, for the user; empty while all is well. */
+  fetching = "";
+  /** Positions that should be here and are not. */
+  lost = 0;
+  /** Whether nobody answers. */
+  silent = false;
   #sent = 0;
   #heard = Date.now();
+  #noted = 0;
+  #behind = false;
+  #untold = 0;
+  #quiet = QUIET_MS[0];
+  #greeted = 0;
+  #retry = RETRY_MS[0];
   #epoch = 0;
   #early: [Incoming, DataView[]][] = [];
-  #page = { id: 0, at: 0 };
+  /** Pages under way by their first position, in the order they were asked for. */
+  readonly #asked = new Map<number, { id: number; at: number }>();
   #commands = new Map<number, number>();
   #ids = 0;
-  #silent = false;
   readonly #views = new Set<() => void>();
   readonly #timer: number;
 
@@ -74,7 +103,10 @@ export class Session<S extends Store, H extends Facts> {
     readonly store: S,
   ) {
     model.on("msg:custom", this.#receive);
-    this.#timer = window.setInterval(() => this.#watch(), 1000);
+    this.#timer = window.setInterval(() => this.#watch(), TICK_MS);
+    if (store.ask) {
+      store.ask = (from, n, urgent) => this.#ask(from, n, urgent ? URGENT : ASKED);
+    }
     this.#hello();
   }
 
@@ -86,7 +118,7 @@ export class Session<S extends Store, H extends Facts> {
 
   /** True once nothing more will come and everything is here. */
   get complete(): boolean {
-    return this.header?.final === true && this.store.length >= this.#sent;
+    return this.header?.final === true && this.store.length >= this.#sent && this.lost === 0;
   }
 
   command(verb: Verb): void {
@@ -113,13 +145,13 @@ export class Session<S extends Store, H extends Facts> {
   readonly #receive = (content: unknown, buffers: DataView[]): void => {
     const message = content as Incoming;
     this.#heard = Date.now();
-    if (this.#silent) {
-      this.#silent = false;
+    if (this.silent) {
+      this.silent = false;
       this.trouble = "";
     }
     if ((message.epoch ?? 0) !== this.#epoch) this.#startAgain(message.epoch);
     if (message.kind === "command") this.#answered(message);
-    if (message.kind === "page" && message.id === this.#page.id) this.#page.at = 0;
+    if (message.kind === "page" && message.error === undefined) this.#arrived(message.id ?? 0);
     if (buffers.length > 0) this.#take(message, buffers);
     const refused = message.kind === "page" && message.error !== undefined;
     if (message.sent > this.#sent || refused) this.#sent = message.sent;
@@ -127,9 +159,24 @@ export class Session<S extends Store, H extends Facts> {
       this.header = message.status as H;
       this.skew = Date.now() - message.now * 1000;
     }
+    this.#behind ||= message.behind === true;
+    if (message.kind === "append") this.#tell(buffers);
     this.#repair();
     this.#changed();
   };
+
+  /** The kernel answers in order: what was asked before and is not here got lost. */
+  #arrived(id: number): void {
+    this.#retry = RETRY_MS[0];
+    for (const [from, asked] of this.#asked) if (asked.id <= id) this.#asked.delete(from);
+  }
+
+  /** Tell how far we are, now and then: the kernel pushes no more than a view can take. */
+  #tell(buffers: DataView[]): void {
+    this.#quiet = QUIET_MS[0];
+    for (const { byteLength } of buffers) this.#untold += byteLength;
+    if (this.#untold > TOLD_BYTES) this.#send({ kind: "have" });
+  }
 
   #take(message: Incoming, buffers: DataView[]): void {
     const { store } = this;
@@ -149,38 +196,79 @@ export class Session<S extends Store, H extends Facts> {
     this.#epoch = epoch;
     this.#sent = 0;
     this.#early = [];
-    this.#page.at = 0;
+    this.#asked.clear();
     this.store.clear();
   }
 
-  /** Ask for the first positions that are missing, one request at a time. */
+  /** Ask for what is missing: a few pages at a time, or the next one of what must come in order. */
   #repair(): void {
-    const have = this.store.length;
-    if (have >= this.#sent || this.#page.at !== 0) return;
-    const until = Math.min(this.#sent, ...this.#early.map(([{ from }]) => from));
+    const { store } = this;
+    if (store.lost) {
+      const { count, pieces } = store.lost(this.#sent);
+      this.lost = count;
+      for (const [from, n] of pieces) this.#ask(from, n, ASKED);
+    } else {
+      const until = Math.min(this.#sent, ...this.#early.map(([{ from }]) => from));
+      this.lost = Math.max(0, this.#sent - store.length);
+      this.#ask(store.length, until - store.length, 1);
+    }
+  }
+
+  #ask(from: number, n: number, most: number): void {
+    if (n <= 0 || this.#asked.has(from) || this.#asked.size >= most) return;
+    const now = Date.now();
+    if (this.complete && this.#asked.size === 0) this.#heard = now; // nothing was to be heard until now
+    const id = ++this.#ids;
+    this.#asked.set(from, { id, at: now });
     this.repaired += 1;
-    this.#page = { id: ++this.#ids, at: Date.now() };
-    this.model.send({ kind: "page", id: this.#page.id, from: have, n: until - have });
+    this.#send({ kind: "page", id, from, n });
   }
 
   #hello(): void {
-    this.model.send({ kind: "page", id: ++this.#ids, from: 0, n: 0 });
+    this.#greeted = Date.now();
+    this.#send({ kind: "page", id: ++this.#ids, from: 0, n: 0 });
+  }
+
+  #send(content: object): void {
+    this.#untold = 0;
+    this.model.send({ ...content, have: this.#sent });
   }
 
   #watch(): void {
-    if (this.complete) return;
     const now = Date.now();
-    if (this.#page.at !== 0 && now - this.#page.at > RETRY_MS) {
-      this.#page.at = 0;
+    this.#note(now);
+    if (this.complete && this.#asked.size === 0) return;
+    const late = [...this.#asked].filter(([, { at }]) => now - at > this.#retry);
+    if (late.length > 0) {
+      for (const [from] of late) this.#asked.delete(from);
+      this.#retry = Math.min(this.#retry * 2, RETRY_MS[1]);
       this.#repair();
+      this.#changed(); // others ask again, too
     }
     const quiet = now - this.#heard;
-    if (quiet > QUIET_MS) this.#hello();
-    if (quiet > SILENT_MS && !this.#silent) {
-      this.#silent = true;
+    if (now - Math.max(this.#heard, this.#greeted) >= this.#quiet) {
+      this.#quiet = Math.min(this.#quiet * 2, QUIET_MS[1]);
+      this.#hello();
+    }
+    if (quiet > SILENT_MS && !this.silent) {
+      this.silent = true;
       this.trouble = "no answer from the kernel";
       this.#changed();
     }
+  }
+
+  /** Say what is being fetched; seen once, the words stay for a while, so that nothing flickers. */
+  #note(now: number): void {
+    const { lost, fetching } = this;
+    if (lost > 0) {
+      const lines = `${lost.toLocaleString("en")} ${lost === 1 ? "line" : "lines"}`;
+      this.fetching = this.#behind ? `catching up: ${lines} to fetch` : `fetching ${lines} again`;
+      this.#noted = now;
+    } else if (now - this.#noted > NOTED_MS) {
+      this.fetching = "";
+      this.#behind = false;
+    }
+    if (fetching !== this.fetching) this.#changed();
   }
 
   #answered(message: Incoming): void {

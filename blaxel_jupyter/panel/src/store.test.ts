@@ -27,11 +27,76 @@ test("batches become rows, in order, empty lines included", () => {
   expect(store.received(3)).toBe(1003);
 });
 
-test("a batch after a hole is refused and changes nothing", () => {
+test("rows that are left out are filled from any side, in any pieces", () => {
   const store = new LineStore();
   store.append(batch(0, ["a"]));
-  expect(store.append(batch(2, ["c"]))).toBe(false);
-  expect(all(store)).toEqual(["a"]);
+  store.append(batch(6, ["g"]));
+  expect(store.length).toBe(7);
+  expect(store.lost(7)).toEqual({ count: 5, pieces: [[1, 5]] });
+  store.append(batch(3, ["d"]));
+  expect(store.lost(9)).toEqual({
+    count: 6,
+    pieces: [
+      [7, 2],
+      [4, 2],
+      [1, 2],
+    ],
+  });
+  store.append(batch(0, ["A", "b", "c", "D", "e", "f", "G", "h"]));
+  store.append(batch(8, ["i"]));
+  expect(all(store)).toEqual([..."abcdefghi"]);
+  expect(store.lost(9).count).toBe(0);
+});
+
+test("a row that is not held reads as nothing, and is asked for when it is wanted", () => {
+  const store = new LineStore();
+  const asked: unknown[] = [];
+  store.ask = (...piece) => asked.push(piece);
+  store.append(batch(5, ["f"]));
+  expect(store.held(2)).toBe(false);
+  expect([store.shown(2).text, store.flags(2), store.received(2), store.block(2)]).toEqual([
+    "",
+    0,
+    Number.NaN,
+    null,
+  ]);
+  store.want(2, true);
+  expect(asked).toEqual([[0, 5, true]]);
+});
+
+test("of more than fits, the end and what was read last are held, and the rest comes back", () => {
+  const store = new LineStore(4_000_000);
+  const line = (row: number) => `${row} ${"x".repeat(100 + (row % 50))}`;
+  const lines = (from: number, n: number) => Array.from({ length: n }, (_, i) => line(from + i));
+  for (let row = 0; row < 80_000; row += 50) {
+    store.append(batch(row, lines(row, 50)));
+    if (row > 0) store.held(25); // somebody reads there all the time
+  }
+  const held = Array.from({ length: 80_000 }, (_, row) => row).filter((row) => store.held(row));
+  expect(held.length).toBeLessThan(40_000);
+  expect(held).toContain(25);
+  expect(store.lost(80_000).count).toBe(0);
+  expect(held.at(-1)).toBe(79_999);
+  expect(store.bytes).toBeGreaterThan(9_600_000);
+  const asked: [number, number][] = [];
+  store.ask = (from, n) => asked.push([from, n]);
+  for (let row = 0; row < 80_000; row += store.block(row)?.n ?? 0) {
+    if (!store.held(row)) store.want(row);
+    while (asked.length > 0) {
+      const [from, n] = asked.pop() as [number, number];
+      store.append(batch(from, lines(from, n)));
+    }
+    expect(store.shown(row).text).toBe(line(row));
+  }
+  expect(store.held(79_999)).toBe(true);
+});
+
+test("rows that the kernel does not know of are not waited for", () => {
+  const store = new LineStore();
+  store.append(batch(0, ["a"]));
+  expect(store.lost(10).count).toBe(9);
+  expect(store.lost(1).count).toBe(0);
+  expect(store.length).toBe(1);
 });
 
 test("rows that are there already are skipped", () => {
@@ -64,7 +129,7 @@ test("many small and large batches give every row back", () => {
   }
   expect(all(store)).toEqual(lines);
   let walked = 0;
-  while (walked < store.length) walked += store.block(walked).n;
+  while (walked < store.length) walked += store.block(walked)?.n ?? 0;
   expect(walked).toBe(lines.length);
 });
 
@@ -79,7 +144,7 @@ test("each row keeps its source: joined, cut off at rows that are there, and wal
   store.append(from(3, [9, 9, 1, 0]));
   const sources = Array.from({ length: 7 }, (_, row) => store.source(row));
   expect(sources).toEqual([0, 0, 1, 0, 2, 1, 0]);
-  expect([...(store.block(4).sources ?? [])]).toEqual([2, 1, 0]);
+  expect([...(store.block(4)?.sources ?? [])]).toEqual([2, 1, 0]);
   expect(store.append({ ...from(7, [1]), sources: new Uint8Array(2) })).toBe(false);
 });
 

@@ -1,7 +1,8 @@
-// Keep the rows of one model as bytes: text chunks with an index of line starts, decoded when shown.
-// A million lines cost their bytes and no JavaScript strings. It knows nothing of the DOM.
+// Keep the rows of one model as bytes, in blocks with an index of line starts, decoded when shown. A million
+// lines cost their bytes and no JavaScript strings; of more than fits, the end and what was read last are
+// held, and the rest is asked for again when it is wanted. It knows nothing of the DOM.
 
-import type { Incoming, Store } from "./session";
+import type { Incoming, Piece, Store } from "./session";
 
 /** Rows as they travel: `text` holds `n` lines joined by `\n`, the other buffers one value a row. */
 export interface Batch {
@@ -28,6 +29,17 @@ interface Chunk extends Batch {
   starts: Uint32Array;
 }
 
+/** Rows that follow one another, held or not. */
+interface Block {
+  from: number;
+  n: number;
+  /** Bytes that holding it takes, or 0 when it has never been here. */
+  cost: number;
+  /** When it was last looked at, on a clock of its own. */
+  used: number;
+  held: Chunk | null;
+}
+
 /** What a row shows: its last `\r` state, at most `SHOWN_BYTES` of it. */
 export interface Shown {
   text: string;
@@ -36,16 +48,36 @@ export interface Shown {
 }
 
 export const SHOWN_BYTES = 16_384;
-const MERGE_BYTES = 262_144; // small live batches are joined up to this size: few chunks, cheap copies
+const MERGE_BYTES = 131_072; // small live batches are joined up to this size: few blocks, cheap copies
+const HELD_BYTES = 144 << 20; // a page of JupyterLab takes about 250 MB without us
+const ROW_BYTES = 13; // held beside a row's text: flags, time, start
+const PIECE_BYTES = 1 << 19; // what a page of the kernel holds
+const PIECE_ROWS = 1 << 13;
+const AHEAD = 4; // blocks looked at from the one that is wanted
+const USUAL_BYTES = 100; // of a line, before there is one
 const CR = 13;
 const LF = 10;
 
 export class LineStore implements Store {
+  /** Rows there are, held or not. */
   length = 0;
-  bytes = 0;
-  readonly #chunks: Chunk[] = [];
+  /** Asks for rows that are not held; set by the session. */
+  ask: (from: number, n: number, urgent: boolean) => void = () => {};
+  readonly #blocks: Block[] = [];
   readonly #missing = new Map<number, number>();
   readonly #decoder = new TextDecoder();
+  #held = 0;
+  #clock = 0;
+  /** Rows that have been here, and the bytes of their text. */
+  #seen = [0, 0];
+
+  /** `limit` is how many bytes are held at most; of three quarters of it the end of the log is sure. */
+  constructor(private readonly limit = HELD_BYTES) {}
+
+  /** Bytes of all rows' text, as far as is known. */
+  get bytes(): number {
+    return this.length * this.#usual;
+  }
 
   take(message: Incoming, [text, flags, received, sources]: DataView[]): boolean {
     if (received === undefined) return false;
@@ -59,56 +91,88 @@ export class LineStore implements Store {
   }
 
   clear(): void {
-    this.length = this.bytes = 0;
-    this.#chunks.length = 0;
+    this.length = this.#held = 0;
+    this.#seen = [0, 0];
+    this.#blocks.length = 0;
     this.#missing.clear();
   }
 
   /**
-   * Append what is new in a batch; rows the store has already are skipped.
-   * Returns false, and keeps nothing, when rows before the batch are missing or the batch is damaged.
+   * Take the rows of a batch that are not held; rows before it that never came are left out for now.
+   * Returns false, and keeps nothing, when the batch is damaged.
    */
   append(batch: Batch): boolean {
-    if (batch.from > this.length) return false;
-    if (batch.from + batch.n <= this.length) return true;
-    let chunk = indexed(batch);
+    const chunk = indexed(batch);
     if (chunk === null) return false;
-    if (batch.from < this.length) chunk = sliced(chunk, this.length - batch.from);
     for (const [row, bytes] of batch.missing) this.#missing.set(row, bytes);
-    this.length += chunk.n;
-    this.bytes += chunk.text.length + 1;
-    const last = this.#chunks.at(-1);
-    if (last && last.text.length + chunk.text.length < MERGE_BYTES) {
-      this.#chunks[this.#chunks.length - 1] = joined(last, chunk);
-    } else {
-      this.#chunks.push(chunk);
-    }
+    this.#extend(batch.from);
+    const end = batch.from + batch.n;
+    this.#fill(chunk, Math.min(end, this.length));
+    if (end > this.length) this.#push(sliced(chunk, Math.max(batch.from, this.length), end));
+    this.#evict();
     return true;
+  }
+
+  /**
+   * Rows near the end, of `total` that there are, that should be held and are not: how many, and the
+   * last pieces of them.
+   */
+  lost(total: number): { count: number; pieces: Piece[] } {
+    this.#extend(total);
+    for (let last = this.#blocks.at(-1); last && !last.held && this.length > total; ) {
+      this.length = Math.max(total, last.from); // the kernel does not know of these rows
+      last.n = this.length - last.from;
+      if (last.n === 0) this.#blocks.pop();
+      last = this.#blocks.at(-1);
+    }
+    const pieces: Piece[] = [];
+    let count = 0;
+    for (let i = this.#blocks.length - 1, first = this.#tail(); i >= first; i--) {
+      const { held, from, n } = this.#blocks[i];
+      if (held) continue;
+      count += n;
+      if (pieces.length < AHEAD) pieces.push([from, n]);
+    }
+    return { count, pieces };
+  }
+
+  /** Whether a row is here to be read; what is looked at is held longest. */
+  held(row: number): boolean {
+    return this.#chunk(row) !== null;
+  }
+
+  /** Ask for a row that is not held, and for some after it: once here, the session tells its views. */
+  want(row: number, urgent = false): void {
+    const at = this.#find(row);
+    for (const { held, from, n } of this.#blocks.slice(at, at + (urgent ? 1 : AHEAD))) {
+      if (!held) this.ask(from, n, urgent);
+    }
   }
 
   flags(row: number): number {
     const chunk = this.#chunk(row);
-    return chunk.flags[row - chunk.from];
+    return chunk ? chunk.flags[row - chunk.from] : 0;
   }
 
   received(row: number): number {
     const chunk = this.#chunk(row);
-    return chunk.received.getFloat64((row - chunk.from) * 8, true);
+    return chunk ? chunk.received.getFloat64((row - chunk.from) * 8, true) : Number.NaN;
   }
 
   /** Which source the row is from, counted from 0. */
   source(row: number): number {
     const chunk = this.#chunk(row);
-    return chunk.sources?.[row - chunk.from] ?? 0;
+    return chunk?.sources?.[row - chunk.from] ?? 0;
   }
 
   missing(row: number): number | undefined {
     return this.#missing.get(row);
   }
 
-  /** The row's bytes as received. */
+  /** The row's bytes as received; none while it is not held. */
   raw(row: number): Uint8Array {
     const chunk = this.#chunk(row);
+    if (!chunk) return new Uint8Array();
     const i = row - chunk.from;
     return chunk.text.subarray(chunk.starts[i], chunk.starts[i + 1] - 1);
   }
@@ -121,29 +185,111 @@ export class LineStore implements Store {
     return { text: this.#decoder.decode(state.subarray(0, end)), cut: state.length - end };
   }
 
-  /** Rows from `from` to the end of the chunk that holds it: how a scan walks the store. */
-  block(from: number): Omit<Batch, "from" | "missing"> {
+  /** Rows from `from` to the end of the block that holds it, or null while they are not held. */
+  block(from: number): Omit<Batch, "from" | "missing"> | null {
     const chunk = this.#chunk(from);
-    const i = from - chunk.from;
-    const { buffer, byteOffset } = chunk.received;
-    return {
-      n: chunk.n - i,
-      text: chunk.text.subarray(chunk.starts[i]),
-      flags: chunk.flags.subarray(i),
-      received: new DataView(buffer, byteOffset + i * 8, (chunk.n - i) * 8),
-      sources: chunk.sources?.subarray(i),
-    };
+    return chunk && sliced(chunk, from, chunk.from + chunk.n);
   }
 
-  #chunk(row: number): Chunk {
+  #chunk(row: number): Chunk | null {
+    const block = this.#blocks[this.#find(row)];
+    if (!block) return null;
+    block.used = ++this.#clock;
+    return block.held;
+  }
+
+  #find(row: number): number {
     let low = 0;
-    let high = this.#chunks.length - 1;
+    let high = this.#blocks.length - 1;
     while (low < high) {
       const middle = (low + high + 1) >> 1;
-      if (this.#chunks[middle].from <= row) low = middle;
+      if (this.#blocks[middle].from <= row) low = middle;
       else high = middle - 1;
     }
-    return this.#chunks[low];
+    return low;
+  }
+
+  get #usual(): number {
+    return this.#seen[0] > 0 ? this.#seen[1] / this.#seen[0] : USUAL_BYTES;
+  }
+
+  /** Leave rows out up to `total`, in pieces as large as a page. */
+  #extend(total: number): void {
+    const piece = Math.max(1, Math.min(PIECE_ROWS, Math.floor(PIECE_BYTES / this.#usual)));
+    while (this.length < total) {
+      let last = this.#blocks.at(-1);
+      if (!last || last.held || last.n >= piece) {
+        last = { from: this.length, n: 0, cost: 0, used: 0, held: null };
+        this.#blocks.push(last);
+      }
+      const more = Math.min(piece - last.n, total - this.length);
+      last.n += more;
+      this.length += more;
+    }
+  }
+
+  /** Put rows up to `end` where such are left out. */
+  #fill(chunk: Chunk, end: number): void {
+    for (let row = chunk.from; row < end; ) {
+      const at = this.#find(row);
+      const { from, n, cost, held } = this.#blocks[at];
+      const until = Math.min(end, from + n);
+      if (!held) {
+        const left = (first: number, last: number): Block[] => {
+          if (first === last) return [];
+          const part = Math.ceil((cost * (last - first)) / n);
+          return [{ from: first, n: last - first, cost: part, used: 0, held: null }];
+        };
+        const rows = this.#counted(sliced(chunk, row, until), cost > 0);
+        this.#blocks.splice(at, 1, ...left(from, row), rows, ...left(until, from + n));
+      }
+      row = until;
+    }
+  }
+
+  #push(chunk: Chunk): void {
+    this.length += chunk.n;
+    const block = this.#counted(chunk, false);
+    const last = this.#blocks.at(-1);
+    if (last?.held && last.cost + block.cost < MERGE_BYTES) {
+      last.held = joined(last.held, chunk);
+      last.n += chunk.n;
+      last.cost += block.cost;
+      last.used = block.used;
+    } else {
+      this.#blocks.push(block);
+    }
+  }
+
+  #counted(chunk: Chunk, known: boolean): Block {
+    const { from, n, text } = chunk;
+    const cost = text.length + n * ROW_BYTES;
+    this.#held += cost;
+    if (!known) this.#seen = [this.#seen[0] + n, this.#seen[1] + text.length + 1];
+    return { from, n, cost, used: ++this.#clock, held: chunk };
+  }
+
+  /** The first of the blocks at the end that are always held. */
+  #tail(): number {
+    let at = this.#blocks.length;
+    for (let room = this.limit * 0.75; at > 0; at--) {
+      const { cost, n } = this.#blocks[at - 1];
+      room -= cost || n * (this.#usual + ROW_BYTES);
+      if (room < 0) break;
+    }
+    return at;
+  }
+
+  /** Let go of what was looked at longest ago. */
+  #evict(): void {
+    while (this.#held > this.limit) {
+      const old = this.#blocks
+        .slice(0, this.#tail())
+        .reduce((a: Block | null, b) => (b.held && (!a || b.used < a.used) ? b : a), null);
+      if (!old) return;
+      old.held = null;
+      this.#held -= old.cost;
+    }
   }
 }
 
@@ -171,17 +317,22 @@ function indexed(batch: Batch): Chunk | null {
   return { ...batch, missing: [], starts };
 }
 
-function sliced(chunk: Chunk, skip: number): Chunk {
-  const offset = chunk.starts[skip];
+/** The rows of a chunk from `first` up to `end`. */
+function sliced(chunk: Chunk, first: number, end: number): Chunk {
+  const i = first - chunk.from;
+  const n = end - first;
+  if (n === chunk.n) return chunk;
+  const offset = chunk.starts[i];
+  const { buffer, byteOffset } = chunk.received;
   return {
-    from: chunk.from + skip,
-    n: chunk.n - skip,
-    text: chunk.text.subarray(offset),
-    flags: chunk.flags.subarray(skip),
-    received: new DataView(chunk.received.buffer, chunk.received.byteOffset + skip * 8),
-    sources: chunk.sources?.subarray(skip),
+    from: first,
+    n,
+    text: chunk.text.subarray(offset, chunk.starts[i + n] - 1),
+    flags: chunk.flags.subarray(i, i + n),
+    received: new DataView(buffer, byteOffset + i * 8, n * 8),
+    sources: chunk.sources?.subarray(i, i + n),
     missing: [],
-    starts: chunk.starts.subarray(skip).map((start) => start - offset),
+    starts: chunk.starts.subarray(i, i + n + 1).map((start) => start - offset),
   };
 }
 
