@@ -70,12 +70,13 @@ LAYERS = {
     " task_client task_runs | IPython traitlets",
     "cli": "__init__ credentials errors local local.server |",
     "panel.__init__": "|",
-    "panel.widget": "errors panel.escapes panel.items panel.merged panel.naming panel.rows"
+    "panel.widget": "errors panel.escapes panel.items panel.merged panel.naming panel.pace panel.rows"
     " panel.static table | anyio anywidget traitlets",
     "panel.merged": "panel.items panel.rows panel.static panel.task_lines table |",
     "panel.naming": "| IPython",
     "panel.task_lines": "fold panel.items panel.story panel.task_text table task_items |",
     "panel.items": "fold task_items panel.rows panel.story |",
+    "panel.pace": "|",
     "panel.rows": "panel.escapes panel.static table |",
     "panel.story": "fold task task_items panel.escapes |",
     "panel.task_static": "fold task_items panel panel.items panel.static panel.story panel.task_text |",

@@ -114,14 +114,45 @@ def test_rows_keep_their_stream_kind_origin_time_and_size() -> None:
 
 
 @settings(max_examples=10, deadline=None)
-@given(st.lists(st.sampled_from(["", "x", "ü" * 1000, "y" * 300_000, "€" * 200_000]), max_size=20))
+@given(st.lists(st.sampled_from(["", "x", "ü" * 1000, "y" * 80_000, "€" * 50_000]), max_size=20))
 def test_batches_are_bounded_and_complete(rows: list[str]) -> None:
-    """However long the rows, each batch holds at most 2 MiB of text and none is lost."""
+    """However long the rows, each batch holds at most 512 KiB of text and none is lost."""
     panel = Panel(Run(*rows))
     while panel.flush():
         pass
     assert lines(panel.wire) == rows
     assert all(len(buffers[0]) <= BATCH_BYTES for _, buffers in panel.wire if buffers)
+
+
+def test_a_page_that_cannot_keep_up_is_told_the_number_of_rows() -> None:
+    """Once a window is under way and not told to be there, no row is pushed; pages bring them."""
+    run = Run(*["x" * 100_000] * 200)
+    panel = Panel(run)
+    panel.hear({"kind": "page", "id": 1, "from": 0, "n": 0, "have": 0})
+    while panel.flush():
+        pass
+    pushed = [content["sent"] for content, _ in panel.wire if content["kind"] == "append"]
+    assert 80 <= pushed[-1] < 100  # 8 MiB of 20 MB
+    told = panel.wire[-1][0]
+    assert (told["kind"], told["behind"], told["sent"]) == ("status", True, 200)
+    run.add("live")
+    panel.flush()
+    content, buffers = panel.wire[-1]
+    assert (content["kind"], content["behind"], content["sent"], buffers) == ("status", True, 201, [])
+    panel._handle_custom_msg({"kind": "have", "have": 201}, [])
+    run.add("live again")
+    panel.flush()
+    content, buffers = panel.wire[-1]
+    assert (content["from"], buffers[0]) == (201, b"live again")
+
+
+def test_a_page_that_was_never_heard_gets_every_row() -> None:
+    """While a cell runs, a kernel may hear nothing of a page: rows are pushed without a limit."""
+    rows = ["x" * 100_000] * 200
+    panel = Panel(Run(*rows))
+    while panel.flush():
+        pass
+    assert lines(panel.wire) == rows
 
 
 def test_a_row_larger_than_a_batch_travels_alone() -> None:

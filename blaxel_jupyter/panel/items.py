@@ -53,6 +53,7 @@ class Items:
     view = "task"
     verbs = ("cancel",)
     helpless = "this panel cannot cancel the run"
+    paged = False
 
     def __init__(self, run: TaskLike) -> None:
         self._run = run

@@ -17,10 +17,10 @@ from blaxel_jupyter.table import Table
 Batch = tuple[dict[str, Any], list[bytes]]
 """A message's content, with the first position (``from``) and how many (``n``), and its buffers."""
 
-BATCH_BYTES = 1 << 21
-"""UTF-8 text of one message at most, unless a single row is longer: about 60 ms in a browser."""
+BATCH_BYTES = 1 << 19
+"""UTF-8 text of one message at most, unless a single row is longer: about 15 ms in a browser."""
 
-BATCH_ROWS = 1 << 15
+BATCH_ROWS = 1 << 13
 """Rows of one message at most."""
 
 _STREAMS: dict[str | None, int] = {None: 0, "stdout": 1, "stderr": 2, "system": 3}
@@ -42,6 +42,7 @@ class Rows:
     verbs: tuple[str, ...] = ("stop", "kill")
     helpless = "this panel cannot stop the process"
     epoch = 0
+    paged = True
 
     def __init__(self, run: Run) -> None:
         self._run = run

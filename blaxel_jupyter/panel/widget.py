@@ -22,14 +22,18 @@ from blaxel_jupyter.panel.escapes import visible_text
 from blaxel_jupyter.panel.items import Items, TaskLike
 from blaxel_jupyter.panel.merged import Merged, is_task
 from blaxel_jupyter.panel.naming import name_of
-from blaxel_jupyter.panel.rows import Rows
+from blaxel_jupyter.panel.pace import Pace
+from blaxel_jupyter.panel.rows import Batch, Rows
 from blaxel_jupyter.panel.static import Run
 from blaxel_jupyter.table import Table
 
 __all__ = ["LogPanel"]
 
 RATE = 30
-"""Messages a second at most: a quarter of Jupyter's default limit is 250."""
+"""Flushes a second at most."""
+
+BURST = 4
+"""Messages of one flush at most: with ``RATE`` an eighth of what Jupyter lets through by default."""
 
 
 SCRIPTS = {"log": "panel.js", "task": "task-panel.js"}
@@ -80,6 +84,7 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         self._source = _source(runs)
         self._lock = threading.Lock()
         self._sent = 0
+        self._pace = Pace()
         self._header: dict[str, Any] | None = None
         self._command: Callable[..., object] | None = _obeying(runs)
         self._esm = _asset(SCRIPTS[self._source.view])
@@ -115,7 +120,9 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         self._command = callback
 
     def flush(self) -> bool:
-        """Send what is new since the last flush: one batch, and the header if it changed.
+        """Send what is new since the last flush: a few batches, and the header if it changed.
+
+        To a page that cannot keep up only the number of rows is sent: it asks for what it shows.
 
         Returns:
             Whether rows are left for the next flush.
@@ -125,15 +132,21 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
 
     def _flush(self) -> bool:
         header = self._facts()
-        if self._source.renew():
-            self._sent = 0
         status = {} if header == self._header else {"status": header}
-        if news := self._source.news(self._sent):
-            content, buffers = news
-            self._sent = content["from"] + content["n"]
-            self._reply({"kind": "append", **content, **status}, buffers)
-        elif status:
-            self._reply({"kind": "status", **status})
+        for _ in range(BURST if self._source.paged else 1):
+            if self._source.renew():
+                self._sent = 0
+            total = self._source.total()
+            if self._source.paged and total > self._sent and not self._pace.open():
+                self._sent = total
+                self._reply({"kind": "status", "behind": True, **status})
+            elif news := self._source.news(self._sent):
+                self._push(news, status)
+            elif status:
+                self._reply({"kind": "status", **status})
+            else:
+                break
+            status = {}
         self._header = header
         return self._source.more(self._sent)
 
@@ -141,6 +154,12 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         if isinstance(self._source, Merged):
             self._source.look(name_of(self))
         return self._source.facts()
+
+    def _push(self, news: Batch, status: dict[str, Any]) -> None:
+        content, buffers = news
+        self._sent = content["from"] + content["n"]
+        self._pace.pushed(self._sent, sum(map(len, buffers)))
+        self._reply({"kind": "append", **content, **status}, buffers)
 
     def close(self) -> None:
         """Close the widget and its layout on both sides; the views of it go blank."""
@@ -159,6 +178,8 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     def _receive(self, _widget: object, content: object, _buffers: object) -> None:
         """Answer one message of a view; it may run on any thread and never raises."""
         message = content if isinstance(content, dict) else {}
+        if _is_count(have := message.get("have")):
+            self._pace.heard(have)
         number = message.get("id")
         if not _is_count(number):
             return  # not ours: without an id there is nothing to answer to

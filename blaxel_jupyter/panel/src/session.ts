@@ -73,8 +73,6 @@ export class Session<S extends Store, H extends Facts> {
   asked: Verb | null = null;
   /** What went wrong last between the page and the kernel; empty while all is well. */
   trouble = "";
-  /** Batches that were lost on the way and fetched again. */
-  repaired = 0;
   /** What is being fetched, for the user; empty while all is well. */
   fetching = "";
   /** Positions that should be here and are not. */
@@ -154,6 +152,7 @@ export class Session<S extends Store, H extends Facts> {
     if (message.kind === "page" && message.error === undefined) this.#arrived(message.id ?? 0);
     if (buffers.length > 0) this.#take(message, buffers);
     const refused = message.kind === "page" && message.error !== undefined;
+    if (message.sent > this.#sent) this.#quiet = QUIET_MS[0]; // the next one may be lost
     if (message.sent > this.#sent || refused) this.#sent = message.sent;
     if (message.status) {
       this.header = message.status as H;
@@ -173,7 +172,6 @@ export class Session<S extends Store, H extends Facts> {
 
   /** Tell how far we are, now and then: the kernel pushes no more than a view can take. */
   #tell(buffers: DataView[]): void {
-    this.#quiet = QUIET_MS[0];
     for (const { byteLength } of buffers) this.#untold += byteLength;
     if (this.#untold > TOLD_BYTES) this.#send({ kind: "have" });
   }
@@ -220,7 +218,6 @@ export class Session<S extends Store, H extends Facts> {
     if (this.complete && this.#asked.size === 0) this.#heard = now; // nothing was to be heard until now
     const id = ++this.#ids;
     this.#asked.set(from, { id, at: now });
-    this.repaired += 1;
     this.#send({ kind: "page", id, from, n });
   }
 
