@@ -138,7 +138,12 @@ def test_a_page_that_cannot_keep_up_is_told_the_number_of_rows() -> None:
     run.add("live")
     panel.flush()
     content, buffers = panel.wire[-1]
-    assert (content["kind"], content["behind"], content["sent"], buffers) == ("status", True, 201, [])
+    assert (content["kind"], content["behind"], content["sent"], buffers) == (
+        "status",
+        True,
+        201,
+        [],
+    )
     panel._handle_custom_msg({"kind": "have", "have": 201}, [])
     run.add("live again")
     panel.flush()
