@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Literal
 
 Type = Literal["int64", "string", "timestamp", "bool", "float64"]
@@ -31,6 +32,24 @@ def check_size(texts: list[Any], size: int) -> None:
     """
     if len(texts) > 1 and 4 * sum(map(len, filter(None, texts))) > size:
         raise OverflowError
+
+
+def line_buffers(lines: bytes, size: int) -> list[object]:
+    r"""Return the buffers of text that is UTF-8 with ``\n`` between values; other bytes become U+FFFD.
+
+    Raises:
+        OverflowError: More than one value, and their text is longer than ``size`` bytes.
+    """
+    values = lines.split(b"\n")
+    if not lines.isascii():
+        try:
+            lines.decode()
+        except UnicodeDecodeError:
+            values = [value.decode("utf-8", "replace").encode() for value in values]
+    data = b"".join(values)
+    if len(data) > size and len(values) > 1:
+        raise OverflowError
+    return [None, array("i", accumulate(map(len, values), initial=0)), data]
 
 
 def uniform_buffers(kind: Type, value: Any, n: int, size: int) -> list[object]:

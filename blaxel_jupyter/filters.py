@@ -130,27 +130,23 @@ class Filter:
         self.fields: set[str] = set()
         self._term = _Reader(expression, self.fields).read()
 
-    def mask(self, column: Columns, n: int) -> bytes:
-        """Tell of each of the first ``n`` rows whether it is kept: not 0.
+    def mask(self, column: Columns, rows: slice) -> bytes:
+        """Tell of each row of a slice whether it is kept: not 0.
 
         Args:
             column: Returns a column's values, as ``Table.column`` does.
-            n: How many rows to look at; columns may be longer.
+            rows: Where to look; both ends are numbers of rows that are there.
 
         Raises:
             KeyError: There is no such column.
         """
         if self._term is None:
-            return b"\1" * n
+            return b"\1" * (rows.stop - rows.start)
         parts = []
-        for start in range(0, n, BLOCK):
-            block = Block(column, slice(start, min(start + BLOCK, n)))
+        for start in range(rows.start, rows.stop, BLOCK):
+            block = Block(column, slice(start, min(start + BLOCK, rows.stop)))
             parts.append(self._term(block).to_bytes(block.size, "little"))
         return b"".join(parts)
-
-    def rows(self, column: Columns, n: int) -> list[int]:
-        """Return the positions of the rows that are kept; arguments as for ``mask``."""
-        return list(compress(range(n), self.mask(column, n)))
 
 
 def _number(values: Any) -> int:

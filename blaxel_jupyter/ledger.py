@@ -1,14 +1,18 @@
 """Keep one stream's bytes in order and once, and hand out its lines.
 
 The ledger knows offsets, lines, gaps and how to put a doubtful stream right by the server's own log; it
-does no IO and never guesses a byte. Pure: imports process and wire only.
+does no IO itself and never guesses a byte. Pure: imports process, store and wire only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+
 import msgspec
 
 from blaxel_jupyter.process import TRUNCATED, Kind, Stream
+from blaxel_jupyter.store import Store
 from blaxel_jupyter.wire import Lines, decode_like_go
 
 HOLE = 4096
@@ -20,6 +24,12 @@ SMALLEST_SHARE = 256 * 1024
 
 SHORTEST_OVERLAP = 64
 """Characters that the end of a text and the start of a tail share at least, if it is no accident."""
+
+BLOCK_BYTES, BLOCK_ROWS = 2 << 20, 1 << 15
+"""Bytes and lines at most that are handed out in one piece, unless one line is longer."""
+
+FIRST = 1 << 20
+"""Bytes of the beginning in which a byte is looked for that is not NUL."""
 
 
 class Rows(msgspec.Struct, gc=False):
@@ -35,31 +45,31 @@ class Ledger:
     """The bytes of one stream, committed by offset.
 
     ``offset`` is the next byte to ask the server for; ``missing`` counts the bytes known lost and
-    ``unknown_gap`` tells that an unknown number is.
+    ``unknown_gap`` tells that an unknown number is. The bytes are in ``store``, once: lines that are
+    handed out read them again from there.
     """
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, store: Store | None = None) -> None:
         self.stream = stream
+        self.store = store or Store()
         self.offset = 0
         self.size = 0
         self.missing = 0
         self.unknown_gap = False
         self.repaired = False
-        self._blocks: list[bytes] = []
-        self._partial: list[bytes] = []
+        self._begin = 0  # where in the store the committed bytes begin
+        self._open = 0  # and the unfinished last line
 
     @property
     def data(self) -> bytes:
-        """All committed bytes, without those of gaps."""
-        if len(self._blocks) > 1:
-            self._blocks = [b"".join(self._blocks)]
-        return self._blocks[0] if self._blocks else b""
+        """All committed bytes, without those of gaps, in one piece: as much memory as they are."""
+        return self.store.read(self._begin, self.store.size)
 
     @property
     def partial(self) -> str:
         """The end of the unfinished last line, at most 4,000 bytes of it, decoded."""
-        tail = b"".join(self._partial[-8:])[-4000:]
-        return tail.decode("utf-8", "replace")
+        end = self.store.size
+        return self.store.read(max(self._open, end - 4000), end).decode("utf-8", "replace")
 
     def commit(self, start: int, data: bytes) -> list[Rows]:
         """Take bytes that begin at ``start`` and return the lines they complete.
@@ -76,14 +86,27 @@ class Ledger:
             return []
         self.offset += len(data)
         self.size += len(data)
-        self._blocks.append(data)
+        start = self.store.append(data)
         end = data.rfind(b"\n")
         if end < 0:
-            self._partial.append(data)
             return []
-        lines = b"".join((*self._partial, data[:end])) if self._partial else data[:end]
-        self._partial = [data[end + 1 :]] if end + 1 < len(data) else []
-        return [Rows(self.stream, Lines(lines))]
+        opened, self._open = self._open, start + end + 1
+        lines = self.store.read(opened, start) + data[:end] if opened < start else data[:end]
+        return [Rows(self.stream, piece) for piece in self._pieces(lines, opened)]
+
+    def _pieces(self, lines: bytes, at: int) -> Iterator[Lines]:
+        """Halve lines, which are in the store at ``at``, until a piece is small enough to be handled."""
+        middle = -1
+        if len(lines) > BLOCK_BYTES or (
+            len(lines) > BLOCK_ROWS and lines.count(b"\n") >= BLOCK_ROWS
+        ):
+            middle = lines.rfind(b"\n", 0, len(lines) // 2)
+            middle = middle if middle >= 0 else lines.find(b"\n", len(lines) // 2)
+        if middle < 0:
+            yield Lines(lines, partial(self.store.read, at, at + len(lines)))
+            return
+        yield from self._pieces(lines[:middle], at)
+        yield from self._pieces(lines[middle + 1 :], at + middle + 1)
 
     def skip(self, missing: int | None, to: int) -> list[Rows]:
         """Record that bytes are lost and go on at offset ``to``; None is an unknown number of them."""
@@ -99,11 +122,11 @@ class Ledger:
 
     def close(self) -> list[Rows]:
         """Return the unfinished last line as a line of its own."""
-        if not self._partial:
+        start, self._open = self._open, self.store.size
+        if start == self._open:
             return []
-        rest = b"".join(self._partial)
-        self._partial = []
-        return [Rows(self.stream, Lines(rest))]
+        read = partial(self.store.read, start, self._open)
+        return [Rows(self.stream, Lines(read(), read))]
 
     def hole(self, data: bytes) -> tuple[int, int] | None:
         """Find NULs in a block at the next offset that may be a freed head: where they begin and end."""
@@ -130,7 +153,8 @@ class Ledger:
 
     def _first_block(self) -> bytes:
         clean = not self.missing and not self.unknown_gap
-        return self._blocks[0] if self._blocks and clean else b""
+        end = min(self.store.size, self._begin + FIRST)
+        return self.store.read(self._begin, end) if clean else b""
 
     def check(self, truth: str) -> list[Rows]:
         """Put what a stream delivered right by the server's own log of this stream (protocol 4.9).
@@ -175,10 +199,10 @@ class Ledger:
     def _replace(self, seen: str, truth: str) -> list[Rows]:
         same = _common_prefix(seen, truth)
         kept = truth.rfind("\n", 0, same) + 1
-        self._partial = []
         data = truth.encode("utf-8", "replace")
         keep = len(truth[:kept].encode("utf-8", "replace"))
-        self._blocks = [data[:keep]] if keep else []
+        self._begin = self.store.append(data[:keep])  # lines handed out go on reading what was before
+        self._open = self.store.size
         self.offset = self.size = keep
         wrong = seen.count("\n", kept) + (0 if seen.endswith("\n") else 1)
         notice = (

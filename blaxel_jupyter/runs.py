@@ -19,6 +19,7 @@ from blaxel_jupyter.follow import FILES, Batch
 from blaxel_jupyter.followed import Followed
 from blaxel_jupyter.ledger import Ledger
 from blaxel_jupyter.process import LogEntry, Process, Stream
+from blaxel_jupyter.spool import Spool
 from blaxel_jupyter.table import LOGS, Table
 
 LATER = 1000
@@ -68,8 +69,9 @@ class SandboxRun(Followed):
         self.trouble: str | None = None
         self.variable = "run"  # its name in the notebook
         self._digest: tuple[int, dict[str, Any]] | None = None
-        self.ledgers = {stream: Ledger(stream) for stream in streams}
-        self.logs = Table(LOGS, constants={"sandbox": sandbox, "process": process.name})
+        self.ledgers = {stream: Ledger(stream, Spool()) for stream in streams}
+        constants = {"sandbox": sandbox, "process": process.name}
+        self.logs = Table(LOGS, constants=constants, spill=Spool)
         self.started = datetime.now(UTC) if fresh else None
         self.ended: datetime | None = None
         self.asked = self.began = time.monotonic()
@@ -179,7 +181,7 @@ class SandboxRun(Followed):
             self.logs.extend(
                 n,
                 stream=rows.stream,
-                text=rows.lines.texts if n > LATER else rows.lines.texts(),
+                text=rows.lines if n > LATER else rows.lines.texts(),
                 kind=rows.kind,
                 received=received,
                 origin=batch.origin,

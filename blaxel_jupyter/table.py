@@ -12,14 +12,16 @@ import importlib
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import compress, islice, repeat
+from itertools import chain, compress, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-from blaxel_jupyter.arrow import Type, buffers_of, check_size, uniform_buffers
+from blaxel_jupyter.arrow import Type, buffers_of, check_size, line_buffers, uniform_buffers
+from blaxel_jupyter.columns import BLOCK_ROWS, HELD, Columns, Repeated
 from blaxel_jupyter.filters import Filter
+from blaxel_jupyter.store import Store
+from blaxel_jupyter.wire import Lines
 
 if TYPE_CHECKING:
     import pandas
@@ -76,6 +78,9 @@ class Table:
         columns: Names and types, in order.
         constants: Columns that have one value in all rows, stored once.
         position: The column that is the row's position, from 0, and is never stored.
+        spill: Makes a store for rows that are put away when there are many (``Spool``: on disk); None
+            keeps all of them in memory. They are read back when somebody looks, the same for every reader.
+        held: Bytes of memory in lists, as estimated, from which on rows are put away.
     """
 
     def __init__(
@@ -84,6 +89,8 @@ class Table:
         *,
         constants: Mapping[str, object] | None = None,
         position: str | None = "seq",
+        spill: Callable[[], Store] | None = None,
+        held: int = HELD,
     ) -> None:
         self._types: dict[str, Type] = {column.name: column.type for column in columns}
         self._constants = {
@@ -92,11 +99,9 @@ class Table:
         }
         if unknown := self._constants.keys() - self._types.keys():
             raise TypeError(f"no such column: {', '.join(sorted(unknown))}")
-        self._stored: dict[str, list[Any]] = {
-            name: [] for name in self._types if name != position and name not in self._constants
-        }
-        self._later: list[tuple[str, slice, Callable[[], list[Any]]]] = []
-        self._length = 0
+        names = [name for name in self._types if name != position and name not in self._constants]
+        self._rows = Columns(names, spill, held)
+        self._put_away = spill, held
 
     # Writing
 
@@ -106,40 +111,30 @@ class Table:
         Args:
             n: How many rows.
             **columns: A list gives each row its value, a function returns that list when the column
-                is first read, anything else is every row's value. Columns left out are null. Lists
-                are copied; strings are shared, but for lone surrogates, which no consumer can
-                encode: they become U+FFFD (a function's are taken as they are).
+                is first read, ``Lines`` are decoded whenever the column is read, anything else is every
+                row's value. Columns left out are null. Lists are copied; strings are shared, but for
+                lone surrogates, which no consumer can encode: they become U+FFFD (a function's are taken
+                as they are).
 
         Raises:
-            ValueError: A list does not have ``n`` values; nothing was appended.
+            ValueError: A list, or lines, are not ``n`` values; nothing was appended.
             TypeError: A column does not exist or is not stored, or a list for a text column holds
                 something else; nothing was appended.
         """
         for name, values in columns.items():
-            if name not in self._stored:
+            if name not in self._rows.names:
                 raise TypeError(f"no such stored column: {name}")
-            if isinstance(values, list) and len(values) != n:
+            if isinstance(values, list | Lines) and len(values) != n:
                 raise ValueError(f"{name}: {len(values)} values for {n} rows")
-        length = self._length
-        self._later[:] = [later for later in self._later if later[1].stop <= length]
-        for name, stored in self._stored.items():
-            if len(stored) != length:  # an earlier extend was interrupted half way
-                del stored[length:]
-            values = columns.get(name)
-            if isinstance(values, list):
-                stored.extend(_encodable(values) if self._types[name] == "string" else values)
-                continue
-            if callable(values):
-                stored.extend(repeat(None, n))
-                self._later.append((name, slice(length, length + n), values))
-                continue
-            if isinstance(values, str) and not values.isascii():
-                [values] = _encodable([values])
-            if n == 1:
-                stored.append(values)
-            else:
-                stored.extend(repeat(values, n))
-        self._length = length + n
+        size, given = 0, dict.fromkeys(self._rows.names) | columns
+        for name, values in columns.items():
+            if isinstance(values, list) and self._types[name] == "string":
+                joined = "".join(filter(None, values))
+                size += len(joined)
+                given[name] = _encodable(values, joined)
+            elif isinstance(values, str) and not values.isascii():
+                [given[name]] = _encodable([values])
+        self._rows.extend(n, given, size)
 
     # Reading
 
@@ -149,29 +144,29 @@ class Table:
         return tuple(self._types)
 
     def column(self, name: str) -> Sequence[Any]:
-        """Return the live values of one column, not a copy: never change them.
+        """Return the live values of one column, not a copy: a sequence whose slices are lists.
 
-        Take ``n = len(table)`` first and read below it: a growing column may be longer.
-        Timestamps are ints, UTC microseconds.
+        It grows with the table, and equals any sequence of the same values. Timestamps are ints, UTC
+        microseconds.
 
         Raises:
             KeyError: There is no such column.
         """
-        if name in self._stored:
-            return self._settled()[name]
+        if name in self._rows.names:
+            return self._rows.column(name)
         if name in self._constants:
-            return _Repeated(self._constants[name], self._length)
+            return Repeated(self._constants[name], len(self))
         if name in self._types:
-            return range(self._length)
+            return range(len(self))
         raise KeyError(name)
 
     def __len__(self) -> int:
         """Return the number of complete rows."""
-        return self._length
+        return self._rows.length
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Iterate over the rows there are now, as dicts."""
-        return self._rows(range(self._length))
+        return self._dicts(range(len(self)))
 
     @overload
     def __getitem__(self, index: int) -> dict[str, Any]: ...
@@ -183,14 +178,14 @@ class Table:
         Raises:
             IndexError: There is no such row.
         """
-        rows = range(self._length)
+        rows = range(len(self))
         if isinstance(index, slice):
-            return list(self._rows(rows[index]))
+            return list(self._dicts(rows[index]))
         try:
             position = rows[index]
         except IndexError:
             raise IndexError(f"row {index} of a table of {len(rows)} rows") from None
-        return next(self._rows(range(position, position + 1)))
+        return next(self._dicts(range(position, position + 1)))
 
     def filter(self, expression: str) -> Table:
         """Return the rows that a filter keeps, of those there are now: ``logs.filter("level:error")``.
@@ -202,19 +197,28 @@ class Table:
             FilterError: A ``ValueError``: the expression cannot be read; it says where.
             KeyError: The expression asks for a column that this table does not have.
         """
-        n = self._length
-        mask = Filter(expression).mask(self.column, n)
+        wanted, n = Filter(expression), len(self)
         columns = [Column(*column) for column in self._types.items()]
-        kept = Table(columns, constants=self._constants, position=None)
-        values = {name: list(compress(self.column(name), mask)) for name in kept._stored}
-        kept.extend(n - mask.count(0), **values)
+        spill, held = self._put_away
+        kept = Table(columns, constants=self._constants, position=None, spill=spill, held=held)
+        for start in range(0, n, BLOCK_ROWS):
+            rows = slice(start, min(start + BLOCK_ROWS, n))
+            mask = wanted.mask(self.column, rows)
+            if any(mask):
+                kept.extend(
+                    len(mask) - mask.count(0),
+                    **{
+                        name: list(compress(self.column(name)[rows], mask))
+                        for name in kept._rows.names
+                    },
+                )
         return kept
 
     def records(self) -> list[dict[str, Any]]:
         """Return all rows as plain dicts; timestamps are aware datetimes (UTC), nulls are None."""
         return list(self)
 
-    def _rows(self, rows: range) -> Iterator[dict[str, Any]]:
+    def _dicts(self, rows: range) -> Iterator[dict[str, Any]]:
         names = tuple(self._types)
         times = _Datetimes()
         cells = [
@@ -228,21 +232,11 @@ class Table:
     def _cells(self, name: str, rows: range) -> Iterator[Any]:
         if name in self._constants:
             return repeat(self._constants[name], len(rows))
-        if name not in self._stored:
+        if name not in self._rows.names:
             return iter(rows)
-        stored = self._settled()[name]
-        if rows.step == 1 and rows.start == 0:  # the whole table: without a copy
-            return islice(stored, len(rows))
-        return map(stored.__getitem__, rows)
-
-    def _settled(self) -> dict[str, list[Any]]:
-        """Put in what was promised. Two threads at once do it twice, with the same result."""
-        for promise in self._later[:]:
-            name, rows, values = promise
-            self._stored[name][rows] = values()
-            with suppress(ValueError):
-                self._later.remove(promise)
-        return self._stored
+        if rows.step == 1:
+            return chain.from_iterable(self._rows.parts(name, rows.start, rows.stop))
+        return map(self._rows.column(name).__getitem__, rows)
 
     # Exporting
 
@@ -256,7 +250,7 @@ class Table:
             ImportError: pandas is not installed.
         """
         pd = _module("pandas", "to_pandas()")
-        index = pd.RangeIndex(self._length)
+        index = pd.RangeIndex(len(self))
         frame: pandas.DataFrame = pd.DataFrame(
             {
                 name: _pandas_column(pd, kind, self.column(name)[: len(index)], index)
@@ -319,40 +313,50 @@ class Table:
             else:
                 yield nanoarrow.c_array_from_buffers(schema, len(part), [None], children=columns)
 
-        n = self._length
-        starts = range(0, max(n, 1), rows)  # no rows: one empty batch, which carries the types
         return nanoarrow.Array.from_chunks(
-            batch for start in starts for batch in batches(range(start, min(start + rows, n)))
+            batch for part in self._parts(rows) for batch in batches(part)
         )
+
+    def _parts(self, rows: int) -> Iterator[range]:
+        """Yield the rows of batches, which end where blocks end if they are long enough."""
+        start, n = 0, len(self)
+        for end in self._rows.ends(n):
+            while end - start > rows:
+                yield range(start, start := start + rows)
+            if end - start > rows // 2 or end == n:  # no rows: an empty batch, which carries the types
+                yield range(start, start := end)
 
     def _arrow_column(
         self, name: str, kind: Type, schema: Any, rows: range, size: int, uniform: _Uniform
     ) -> Any:
         import nanoarrow
 
-        values = self._settled()[name][rows.start : rows.stop] if name in self._stored else []
         if name in self._constants:
             buffers = uniform(kind, self._constants[name], len(rows), size)
-        elif name not in self._stored:
+        elif name not in self._rows.names:
             buffers = [None, array("q", rows)]
-        elif values and values.count(values[0]) == len(values):
-            buffers = uniform(kind, values[0], len(rows), size)
-        elif kind == "string":
-            check_size(values, size)
-            return nanoarrow.c_array(values, schema)
+        elif lines := self._rows.encoded(name, rows.start, rows.stop):
+            buffers = line_buffers(lines, size)
         else:
-            buffers = buffers_of(kind, values)
+            values = self._rows.part(name, rows.start, rows.stop)
+            if values and values.count(values[0]) == len(values):
+                buffers = uniform(kind, values[0], len(rows), size)
+            elif kind == "string":
+                check_size(values, size)
+                return nanoarrow.c_array(values, schema)
+            else:
+                buffers = buffers_of(kind, values)
         return nanoarrow.c_array_from_buffers(schema, len(rows), buffers)
 
     # Showing
 
     def __repr__(self) -> str:
         """Return the number of rows and the column names."""
-        return f"<Table of {self._length:,} rows: {', '.join(self._types)}>"
+        return f"<Table of {len(self):,} rows: {', '.join(self._types)}>"
 
     def _repr_html_(self) -> str:
         """Return the first and last rows as an HTML table of bounded size, every value escaped."""
-        n = self._length
+        n = len(self)
         head, tail = (self[:n], []) if n <= 2 * _SHOWN else (self[:_SHOWN], self[n - _SHOWN : n])
         lines = [_html_row("th", self._types)]
         lines += [_html_row("td", row.values()) for row in head]
@@ -361,21 +365,6 @@ class Table:
             lines += [_html_row("td", row.values()) for row in tail]
         opening = '<table class="mathjax_ignore tex2jax_ignore">'  # "$" in a cell is no formula
         return f"{opening}\n{''.join(lines)}</table>\n<p>{n:,} rows</p>"
-
-
-class _Repeated(Sequence[Any]):
-    """One value, ``length`` times."""
-
-    def __init__(self, value: object, length: int) -> None:
-        self._value = value
-        self._range = range(length)
-
-    def __len__(self) -> int:
-        return len(self._range)
-
-    def __getitem__(self, index: Any) -> Any:
-        at = self._range[index]
-        return [self._value] * len(at) if isinstance(at, range) else self._value
 
 
 class _Datetimes(dict[int | None, datetime | None]):
@@ -387,9 +376,9 @@ class _Datetimes(dict[int | None, datetime | None]):
         return time
 
 
-def _encodable(texts: list[Any]) -> list[Any]:
+def _encodable(texts: list[Any], joined: str | None = None) -> list[Any]:
     """Return ``texts`` itself, or a copy without lone surrogates where there are any."""
-    joined = "".join(filter(None, texts))
+    joined = "".join(filter(None, texts)) if joined is None else joined
     if joined.isascii():
         return texts
     try:

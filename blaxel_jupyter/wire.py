@@ -7,6 +7,8 @@ before decoding, so that no character and no CR is harmed. Pure: imports errors 
 from __future__ import annotations
 
 import codecs
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 MAX_PARTIAL = 64 * 1024 * 1024
@@ -122,14 +124,19 @@ def encode_sse(data: bytes) -> bytes:
 class Lines:
     r"""The lines of a block of bytes: counted at once, decoded when they are first looked at.
 
-    ``data`` is split at ``\n``; bytes that are not UTF-8 become U+FFFD. A whole block at a time: one
-    decode and one split are ten times faster than a decode for each line.
+    The bytes are split at ``\n``; what is not UTF-8 becomes U+FFFD. A whole block at a time: one decode
+    and one split are ten times faster than a decode for each line.
+
+    Args:
+        data: The bytes, without the last line's end.
+        read: Returns the same bytes at any time and on any thread.
     """
 
-    __slots__ = ("_data", "_n", "_texts")
+    __slots__ = ("_n", "_read", "_texts", "data")
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
+    def __init__(self, data: bytes, read: Callable[[], bytes] | None = None) -> None:
+        self.data = data
+        self._read = read
         self._n = data.count(b"\n") + 1
         self._texts: list[str] | None = None
 
@@ -140,11 +147,20 @@ class Lines:
     def texts(self) -> list[str]:
         """Return the lines as text, always the same list."""
         if self._texts is None:
-            try:
-                self._texts = self._data.decode().split("\n")
-            except UnicodeDecodeError:
-                self._texts = [line.decode("utf-8", "replace") for line in self._data.split(b"\n")]
+            self._texts = split_text(self.data)
         return self._texts
+
+    def source(self) -> Callable[[], bytes]:
+        """Return what gives the bytes again, to be kept: it does not hold them if it need not."""
+        return self._read or partial(bytes, self.data)
+
+
+def split_text(data: bytes) -> list[str]:
+    r"""Split UTF-8 text at ``\n``; bytes that are not UTF-8 become U+FFFD, in their line alone."""
+    try:
+        return data.decode().split("\n")
+    except UnicodeDecodeError:
+        return [line.decode("utf-8", "replace") for line in data.split(b"\n")]
 
 
 def _replace_each_byte(error: UnicodeError) -> tuple[str, int]:
