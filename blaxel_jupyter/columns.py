@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, repeat
 from operator import eq, index
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -22,14 +22,22 @@ from blaxel_jupyter.wire import Lines, split_text
 BLOCK_ROWS, BLOCK_TEXT = 1 << 15, 2 << 20
 """Rows, or characters of text, from which on the last rows become a block."""
 
-HELD = 64 << 20
-"""Bytes of memory in lists, as estimated, from which on the oldest blocks are packed away."""
-
 ROW = 100
 """Bytes of memory that a row in lists costs beside the characters of its text, about."""
 
-DECODED = 32
-"""Blocks of one column that stay decoded: about 100 MB at most, of lines of 100 characters."""
+DECODED = 16
+"""Columns of blocks that stay decoded: about 50 MB of lines of 100 characters."""
+
+
+class Spill(NamedTuple):
+    """Where rows go that are put away when there are many, and when: limits are for one table."""
+
+    store: Callable[[], Store]
+    """Makes what they are put into."""
+    held: int = 64 << 20
+    """Bytes of memory in lists, as estimated, from which on the oldest blocks are put away."""
+    rows: int = BLOCK_ROWS
+    """Rows from which on the last ones become a block."""
 
 
 class Repeated(Sequence[Any]):
@@ -103,13 +111,11 @@ class Block:
         self.size = size
 
     def pack(self, store: Store) -> None:
-        """Move the values of lists into a store; a list of equal values is one of them."""
+        """Move the values of lists into a store; of equal values only one is kept."""
         for name, form in self.columns.items():
             if isinstance(form, list):
-                uniform = form.count(form[0]) == len(form)
-                self.columns[name] = (
-                    Repeated(form[0], len(form)) if uniform else Packed(form, store)
-                )
+                equal = not isinstance(form[0], float) and form.count(form[0]) == len(form)
+                self.columns[name] = Repeated(form[0], len(form)) if equal else Packed(form, store)
 
 
 class _Last:
@@ -132,18 +138,14 @@ class Columns:
 
     Args:
         names: The columns.
-        spill: Makes a store for values that are packed away; None keeps all rows as lists.
-        held: Bytes of memory in lists from which on blocks are packed.
+        spill: Where old rows go; None keeps all rows as lists.
     """
 
-    def __init__(
-        self, names: Sequence[str], spill: Callable[[], Store] | None = None, held: int = HELD
-    ) -> None:
+    def __init__(self, names: Sequence[str], spill: Spill | None = None) -> None:
         self.length = 0
         self.names = tuple(names)
         self.store: Store | None = None
         self._spill = spill
-        self._held = held
         self._size = 0
         self._last = _Last(0, self.names)
         self._blocks: list[Block] = []
@@ -164,6 +166,8 @@ class Columns:
             text: Characters of text in lists.
         """
         self._repair()
+        if n == 0:
+            return
         if any(isinstance(values, Lines) or callable(values) for values in columns.values()):
             self._extend_by_block(n, columns, text)
         else:
@@ -171,7 +175,7 @@ class Columns:
             self._last.text += text
         self.length += n
         if self._spill is not None:
-            self._make_room()
+            self._make_room(self._spill)
 
     def _extend_lists(self, n: int, columns: Mapping[str, object]) -> None:
         for name, values in self._last.lists.items():
@@ -202,16 +206,15 @@ class Columns:
         self._last = _Last(block.stop, self.names)
         self._size += block.size
 
-    def _make_room(self) -> None:
+    def _make_room(self, spill: Spill) -> None:
         """Seal the last rows when they are enough for a block, and pack old blocks away."""
         last = self._last
-        if self.length - last.base >= BLOCK_ROWS or last.text >= BLOCK_TEXT:
+        if self.length - last.base >= spill.rows or last.text >= BLOCK_TEXT:
             self._seal()
         for block in self._blocks[self._packed : self._packed + 4]:  # a few at a time
-            if self._size <= self._held:
+            if self._size <= spill.held:
                 break
-            assert self._spill is not None
-            self.store = self.store or self._spill()
+            self.store = self.store or spill.store()
             block.pack(self.store)
             self._packed += 1
             self._size -= block.size
@@ -236,10 +239,9 @@ class Columns:
 
     def part(self, name: str, start: int, stop: int) -> list[Any]:
         """Return the values of rows ``start`` to before ``stop``, which must be there."""
-        parts = list(self.parts(name, start, stop))
-        return parts[0] if len(parts) == 1 else list(chain.from_iterable(parts))
+        return list(chain.from_iterable(self.parts(name, start, stop)))
 
-    def parts(self, name: str, start: int, stop: int) -> Iterator[list[Any]]:
+    def parts(self, name: str, start: int, stop: int) -> Iterator[Sequence[Any]]:
         """Yield the same in lists, a block at a time."""
         last = self._last
         for block in self._within(start, min(stop, last.base)):
@@ -259,7 +261,10 @@ class Columns:
     def ends(self, stop: int) -> list[int]:
         """Return where blocks end before the row ``stop``, and ``stop``."""
         base = self._last.base
-        return [*(block.stop for block in self._within(0, min(stop, base)) if block.stop < stop), stop]
+        return [
+            *(block.stop for block in self._within(0, min(stop, base)) if block.stop < stop),
+            stop,
+        ]
 
     def encoded(self, name: str, start: int, stop: int) -> bytes | None:
         r"""Return the bytes of values that are lines of bytes, with ``\n`` between; None for others."""

@@ -28,7 +28,6 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from itertools import compress
 from operator import and_, ge, gt, le, lt, or_
 from typing import Any, NoReturn
 
@@ -130,21 +129,22 @@ class Filter:
         self.fields: set[str] = set()
         self._term = _Reader(expression, self.fields).read()
 
-    def mask(self, column: Columns, rows: slice) -> bytes:
-        """Tell of each row of a slice whether it is kept: not 0.
+    def mask(self, column: Columns, begin: int, end: int) -> bytes:
+        """Tell of each row from ``begin`` to before ``end`` whether it is kept: not 0.
 
         Args:
             column: Returns a column's values, as ``Table.column`` does.
-            rows: Where to look; both ends are numbers of rows that are there.
+            begin: The first row to look at.
+            end: The row after the last; columns may be longer.
 
         Raises:
             KeyError: There is no such column.
         """
         if self._term is None:
-            return b"\1" * (rows.stop - rows.start)
+            return b"\1" * (end - begin)
         parts = []
-        for start in range(rows.start, rows.stop, BLOCK):
-            block = Block(column, slice(start, min(start + BLOCK, rows.stop)))
+        for start in range(begin, end, BLOCK):
+            block = Block(column, slice(start, min(start + BLOCK, end)))
             parts.append(self._term(block).to_bytes(block.size, "little"))
         return b"".join(parts)
 

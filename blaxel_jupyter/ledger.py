@@ -71,6 +71,11 @@ class Ledger:
         end = self.store.size
         return self.store.read(max(self._open, end - 4000), end).decode("utf-8", "replace")
 
+    def tail(self, n: int) -> bytes:
+        """Return the last ``n`` committed bytes, or all if there are fewer."""
+        end = self.store.size
+        return self.store.read(max(self._begin, end - n), end)
+
     def commit(self, start: int, data: bytes) -> list[Rows]:
         """Take bytes that begin at ``start`` and return the lines they complete.
 
@@ -201,7 +206,9 @@ class Ledger:
         kept = truth.rfind("\n", 0, same) + 1
         data = truth.encode("utf-8", "replace")
         keep = len(truth[:kept].encode("utf-8", "replace"))
-        self._begin = self.store.append(data[:keep])  # lines handed out go on reading what was before
+        self._begin = self.store.append(
+            data[:keep]
+        )  # lines handed out go on reading what was before
         self._open = self.store.size
         self.offset = self.size = keep
         wrong = seen.count("\n", kept) + (0 if seen.endswith("\n") else 1)

@@ -14,6 +14,7 @@ from itertools import repeat
 from typing import Any, Literal
 
 from blaxel_jupyter import bridge, digest
+from blaxel_jupyter.columns import Spill
 from blaxel_jupyter.digest import MEANINGS
 from blaxel_jupyter.follow import FILES, Batch
 from blaxel_jupyter.followed import Followed
@@ -71,7 +72,7 @@ class SandboxRun(Followed):
         self._digest: tuple[int, dict[str, Any]] | None = None
         self.ledgers = {stream: Ledger(stream, Spool()) for stream in streams}
         constants = {"sandbox": sandbox, "process": process.name}
-        self.logs = Table(LOGS, constants=constants, spill=Spool)
+        self.logs = Table(LOGS, constants=constants, spill=Spill(Spool))
         self.started = datetime.now(UTC) if fresh else None
         self.ended: datetime | None = None
         self.asked = self.began = time.monotonic()

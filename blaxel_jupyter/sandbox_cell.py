@@ -6,6 +6,7 @@ Used by the sandbox magics alone.
 from __future__ import annotations
 
 import sys
+from itertools import groupby
 
 from blaxel_jupyter.cell import Cell
 from blaxel_jupyter.digest import MEANINGS
@@ -86,26 +87,26 @@ def failure(run: SandboxRun, variable: str, *, interrupted: bool = False) -> Pro
 
 def print_rows(run: SandboxRun, first: int, last: int, *, colour: bool = False) -> None:
     """Print rows as sanitised text: stdout to stdout, all else to stderr."""
-    column = run.logs.column
-    texts, streams, kinds = column("text"), column("stream"), column("kind")
-    at = first
-    while at < last:
-        end, stream = at, streams[at]
-        while end < last and streams[end] == stream:
-            end += 1
-        lines = (
-            static.plain(texts[row], colour) if kinds[row] == "line" else f"-- {texts[row]} --"
-            for row in range(at, end)
-        )
-        only_output = stream == "stdout" and all(kinds[row] == "line" for row in range(at, end))
-        print("\n".join(lines), file=sys.stdout if only_output else sys.stderr, flush=True)
-        at = end
+    for start in range(first, last, PRINTED):
+        part = slice(start, min(start + PRINTED, last))
+        columns = [run.logs.column(name)[part] for name in ("stream", "kind", "text")]
+        for is_output, rows in groupby(zip(*columns, strict=True), _is_output):
+            lines = [
+                static.plain(text, colour) if kind == "line" else f"-- {text} --"
+                for _, kind, text in rows
+            ]
+            print("\n".join(lines), file=sys.stdout if is_output else sys.stderr, flush=True)
+
+
+def _is_output(row: tuple[str, str, str]) -> bool:
+    return row[0] == "stdout" and row[1] == "line"
 
 
 def _tail(run: SandboxRun) -> str:
     """Return the last ten lines of stderr, else of stdout, sanitised."""
-    for data in (run.stderr_bytes, run.stdout_bytes):
-        lines = data[-8000:].decode("utf-8", "replace").rstrip("\n").split("\n")[-10:]
+    for stream in ("stderr", "stdout"):
+        data = run.ledgers[stream].tail(8000) if stream in run.ledgers else b""
+        lines = data.decode("utf-8", "replace").rstrip("\n").split("\n")[-10:]
         if any(line.strip() for line in lines):
             return "\n".join(static.plain(line) for line in lines)
     return ""

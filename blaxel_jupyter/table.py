@@ -18,9 +18,8 @@ from itertools import chain, compress, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from blaxel_jupyter.arrow import Type, buffers_of, check_size, line_buffers, uniform_buffers
-from blaxel_jupyter.columns import BLOCK_ROWS, HELD, Columns, Repeated
+from blaxel_jupyter.columns import BLOCK_ROWS, Columns, Repeated, Spill
 from blaxel_jupyter.filters import Filter
-from blaxel_jupyter.store import Store
 from blaxel_jupyter.wire import Lines
 
 if TYPE_CHECKING:
@@ -78,9 +77,8 @@ class Table:
         columns: Names and types, in order.
         constants: Columns that have one value in all rows, stored once.
         position: The column that is the row's position, from 0, and is never stored.
-        spill: Makes a store for rows that are put away when there are many (``Spool``: on disk); None
-            keeps all of them in memory. They are read back when somebody looks, the same for every reader.
-        held: Bytes of memory in lists, as estimated, from which on rows are put away.
+        spill: Where rows are put away when there are many; None keeps all of them in memory. They are
+            read back when somebody looks, the same for every reader.
     """
 
     def __init__(
@@ -89,8 +87,7 @@ class Table:
         *,
         constants: Mapping[str, object] | None = None,
         position: str | None = "seq",
-        spill: Callable[[], Store] | None = None,
-        held: int = HELD,
+        spill: Spill | None = None,
     ) -> None:
         self._types: dict[str, Type] = {column.name: column.type for column in columns}
         self._constants = {
@@ -100,8 +97,8 @@ class Table:
         if unknown := self._constants.keys() - self._types.keys():
             raise TypeError(f"no such column: {', '.join(sorted(unknown))}")
         names = [name for name in self._types if name != position and name not in self._constants]
-        self._rows = Columns(names, spill, held)
-        self._put_away = spill, held
+        self._rows = Columns(names, spill)
+        self._spill = spill
 
     # Writing
 
@@ -199,11 +196,10 @@ class Table:
         """
         wanted, n = Filter(expression), len(self)
         columns = [Column(*column) for column in self._types.items()]
-        spill, held = self._put_away
-        kept = Table(columns, constants=self._constants, position=None, spill=spill, held=held)
+        kept = Table(columns, constants=self._constants, position=None, spill=self._spill)
         for start in range(0, n, BLOCK_ROWS):
             rows = slice(start, min(start + BLOCK_ROWS, n))
-            mask = wanted.mask(self.column, rows)
+            mask = wanted.mask(self.column, rows.start, rows.stop)
             if any(mask):
                 kept.extend(
                     len(mask) - mask.count(0),
@@ -323,7 +319,7 @@ class Table:
         for end in self._rows.ends(n):
             while end - start > rows:
                 yield range(start, start := start + rows)
-            if end - start > rows // 2 or end == n:  # no rows: an empty batch, which carries the types
+            if end - start > rows // 2 or end == n:  # also of no rows: it carries the types
                 yield range(start, start := end)
 
     def _arrow_column(

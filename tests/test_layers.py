@@ -37,7 +37,7 @@ LAYERS = {
     "filters": "levels panel.escapes patterns |",
     "digest": "filters levels panel.escapes table |",
     "columns": "store wire | msgspec",
-    "table": "arrow columns filters store wire | nanoarrow numpy pandas polars pyarrow",
+    "table": "arrow columns filters wire | nanoarrow numpy pandas polars pyarrow",
     "settings": "errors | dotenv",
     "cli_login": "errors settings | yaml",
     "credentials": "cli_login errors settings |",
@@ -48,7 +48,7 @@ LAYERS = {
     "bridge": "| anyio nest_asyncio2",
     "replays": "fold task |",
     "followed": "bridge errors |",
-    "runs": "bridge digest follow followed ledger process spool table |",
+    "runs": "bridge columns digest follow followed ledger process spool table |",
     "task_tables": "fold table task task_items |",
     "task_runs": "bridge differences errors fold followed parts recording table task task_log"
     " task_tables | msgspec",

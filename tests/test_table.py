@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from pathlib import Path
@@ -21,7 +22,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blaxel_jupyter.table import LOGS, Column, Table
+from blaxel_jupyter.columns import Spill
+from blaxel_jupyter.spool import Spool
+from blaxel_jupyter.table import LOGS, Column
+from blaxel_jupyter.table import Table as AnyTable
 
 sql: Any = duckdb.sql  # typed as None where a statement gives no rows
 NOON = datetime(2026, 1, 2, 12, 0, 0, 123456, tzinfo=UTC)
@@ -43,6 +47,26 @@ ROWS: list[dict[str, Any]] = [
     {"count": -(2**63), "text": "", "at": NOON, "ok": False, "cost": -1.0},
     {"count": 2**63 - 1, "text": "é 🚀 \x00\x1b[31m", "at": NOON, "ok": True, "cost": 1e300},
 ]
+
+
+SPILLS = {"in memory": None, "on disk": Spill(lambda: Spool(0), held=0, rows=2)}
+spill: Spill | None = None
+
+
+@pytest.fixture(scope="module", autouse=True, params=SPILLS)
+def _place(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Show each promise twice: of tables in memory, and of tables that keep two rows there."""
+    global spill
+    spill = SPILLS[request.param]
+    yield
+    spill = None
+
+
+class Table(AnyTable):
+    """A table that keeps its rows where the fixture says."""
+
+    def __init__(self, columns: Sequence[Column], **options: Any) -> None:
+        super().__init__(columns, spill=spill, **options)
 
 
 def filled(rows: list[dict[str, Any]] | None = None) -> Table:
