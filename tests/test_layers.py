@@ -75,7 +75,7 @@ LAYERS = {
     "panel.__init__": "|",
     "panel.widget": "errors panel.escapes panel.items panel.merged panel.naming panel.pace panel.rows"
     " panel.static table | anyio anywidget traitlets",
-    "panel.merged": "panel.items panel.rows panel.static panel.task_lines table |",
+    "panel.merged": "columns panel.items panel.rows panel.static panel.task_lines table |",
     "panel.naming": "| IPython",
     "panel.task_lines": "fold panel.items panel.story panel.task_text table task_items |",
     "panel.items": "fold task_items panel.rows panel.story |",

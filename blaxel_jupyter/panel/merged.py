@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any, TypeGuard
 
+from blaxel_jupyter.columns import Columns
 from blaxel_jupyter.panel.items import TaskLike
 from blaxel_jupyter.panel.rows import BATCH_ROWS, Batch, Rows
 from blaxel_jupyter.panel.static import Run
@@ -83,36 +83,34 @@ class Order:
         return low
 
 
-class _Gathered(Sequence[Any]):
-    """One column of several tables, in one order."""
+class _Gathered(Columns):
+    """The columns of several tables, in one order: read where they are."""
 
-    def __init__(self, order: Order, columns: Sequence[Callable[[], Sequence[Any]]]) -> None:
+    def __init__(self, names: Sequence[str], order: Order, tables: Sequence[Any]) -> None:
+        super().__init__(names)
         self._order = order
-        self._columns = columns
+        self._tables = tables
 
-    def __len__(self) -> int:
-        return len(self._order)
+    def parts(self, name: str, start: int, stop: int) -> Iterator[list[Any]]:
+        for first in range(start, stop, _STEP):
+            yield self._between(name, first, min(first + _STEP, stop))
 
-    def __getitem__(self, index: Any) -> Any:
-        rows = range(len(self._order))[index]
-        if isinstance(rows, int):
-            return self._between(rows, rows + 1)[0]
-        if rows.step != 1:
-            return [self[row] for row in rows]
-        return self._between(rows.start, max(rows.start, rows.stop))
+    def value(self, name: str, row: int) -> Any:
+        return self._between(name, row, row + 1)[0]
 
-    def __iter__(self) -> Iterator[Any]:
-        n = len(self._order)
-        for first in range(0, n, _STEP):
-            yield from self._between(first, min(first + _STEP, n))
+    def ends(self, stop: int) -> list[int]:
+        return [stop]
 
-    def _between(self, first: int, last: int) -> list[Any]:
+    def encoded(self, name: str, start: int, stop: int) -> bytes | None:
+        return None
+
+    def _between(self, name: str, first: int, last: int) -> list[Any]:
         owners = self._order.owners(first, last)
         starts = self._order.before(first)
         values: dict[int, Iterator[Any]] = {}
         for source in set(owners):
             start = starts[source]
-            part = self._columns[source]()[start : start + owners.count(source)]
+            part = self._tables[source].column(name)[start : start + owners.count(source)]
             if len(part) == len(owners):
                 return list(part)
             values[source] = iter(part)
@@ -127,11 +125,7 @@ class MergedLogs(Table):
 
     def __init__(self, order: Order, tables: Sequence[Any]) -> None:
         super().__init__(LOGS)
-        stored: dict[str, Any] = {
-            name: _Gathered(order, [partial(table.column, name) for table in tables])
-            for name in self._stored
-        }
-        self._stored = stored
+        self._rows = _Gathered(self._rows.names, order, tables)
 
     def extend(self, n: int, **columns: object) -> None:
         """Refuse: the rows are those of the tables."""
@@ -139,7 +133,7 @@ class MergedLogs(Table):
 
     def publish(self, n: int) -> None:
         """Say how many rows have their place now."""
-        self._length = n
+        self._rows.length = n
 
 
 class _Source:
