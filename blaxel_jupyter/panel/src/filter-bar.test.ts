@@ -11,6 +11,8 @@ test.each([
   ["/level:a b/ y", "level>=warning", "/level:a b/ y level>=warning"],
   ["(a OR level:error)", "level>=error", "(a OR level:error) level>=error"],
   ["a OR b", "stream:stdout", "(a OR b) stream:stdout"],
+  ['source:"a  level:x" b', "level:error", 'source:"a  level:x" b level:error'],
+  ["-/level:a b/ y", "level:error", "-/level:a b/ y level:error"],
 ])("in %s, %s is toggled to %s", (before, term, after) => {
   expect(toggled(before, term)).toBe(after);
 });
@@ -19,6 +21,7 @@ test("the code is Python, whatever is in the expression", () => {
   expect(python("tests", 'level:error "a b" -/\\d+/')).toBe(
     'tests.logs.filter("level:error \\"a b\\" -/\\\\d+/")',
   );
+  expect(python("Out[12]", "x")).toBe('Out[12].logs.filter("x")');
   expect(python("__import__('os')", "x")).toBe('run.logs.filter("x")');
 });
 

@@ -84,6 +84,11 @@ export class FilterBar {
     else this.write("");
   }
 
+  /** What is in the field. */
+  get text(): string {
+    return this.#input.value;
+  }
+
   /** Put an expression into the field, and into force. */
   write(expression: string): void {
     this.#input.value = expression;
@@ -125,27 +130,49 @@ export class FilterBar {
 
 /** The Python code that gives the rows a filter keeps; a JSON string is a Python string. */
 export function python(variable: string, expression: string): string {
-  const name = /^[A-Za-z_]\w*$/.test(variable) ? variable : "run";
+  const name = /^([A-Za-z_]\w*|Out\[\d+\])$/.test(variable) ? variable : "run";
   return `${name}.logs.filter(${JSON.stringify(expression)})`;
 }
 
-const TOKENS = /"(?:[^"\\]|\\.)*"|\/(?:[^/\\]|\\.)+\/i?|[()]|[^\s()]+/g;
+const TOKENS = /(?:NOT\s+)?(?:-?(?:\w+:)?"(?:[^"\\]|\\.)*"|-?\/(?:[^/\\]|\\.)+\/i?|[()]|[^\s()]+)/g;
+
+/** A piece of an expression: a term, a parenthesis, or a word between them. */
+export interface Token {
+  text: string;
+  /** The same with the space before it. */
+  whole: string;
+  /** Whether it is in no group. */
+  top: boolean;
+}
+
+export function tokens(expression: string): Token[] {
+  let [depth, end] = [0, 0];
+  return [...expression.matchAll(TOKENS)].map(({ 0: text, index }) => {
+    if (text === ")") depth -= 1;
+    const token = { text, whole: expression.slice(end, index + text.length), top: depth === 0 };
+    if (text.endsWith("(")) depth += 1;
+    end = index + text.length;
+    return token;
+  });
+}
+
+/** Put terms into an expression, in place of all that say something of a field. */
+export function replaced(expression: string, about: RegExp, terms: string[]): string {
+  const all = tokens(expression);
+  const rest = all.filter(({ text, top }) => !(top && about.test(text)));
+  const or = all.some(({ text, top }) => top && text === "OR");
+  const kept = or
+    ? `(${expression.trim()})`
+    : rest
+        .map(({ whole }) => whole)
+        .join("")
+        .trim();
+  return [kept, ...terms].filter(Boolean).join(" ");
+}
 
 /** Put a term into an expression, in place of another one for its field; take it out if it is there. */
 export function toggled(expression: string, term: string): string {
+  const there = tokens(expression).some(({ text, top }) => top && text === term);
   const field = /^\w+/.exec(term)?.[0] ?? "";
-  let depth = 0;
-  let [there, or] = [false, false];
-  const rest = expression.replace(TOKENS, (token) => {
-    if (token === "(") depth += 1;
-    else if (token === ")") depth -= 1;
-    else if (depth === 0 && token === "OR") or = true;
-    else if (depth === 0 && new RegExp(`^${field}[:<>]`).test(token)) {
-      there ||= token === term;
-      return "";
-    }
-    return token;
-  });
-  if (or) return `(${expression.trim()}) ${term}`;
-  return [rest.trim().replace(/\s+/g, " "), there ? "" : term].filter(Boolean).join(" ");
+  return replaced(expression, new RegExp(`^${field}[:<>]`), there ? [] : [term]);
 }

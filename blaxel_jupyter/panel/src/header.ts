@@ -4,6 +4,7 @@
 import { visibleText } from "./ansi";
 import { button, element, setText } from "./dom";
 import type { Facts, Session, Verb } from "./session";
+import { StopMenu, verbs } from "./stop";
 import type { LineStore } from "./store";
 
 export interface Header extends Facts {
@@ -21,8 +22,10 @@ export interface Header extends Facts {
   variable?: string;
   /** What a bad end means, and where in the log the errors are. */
   digest?: Digest | null;
-  /** Lines that have not ended yet, as they stand: [stream, text]. */
-  partial?: [string, string][];
+  /** Lines that have not ended yet, as they stand: [stream, text], and the number of the source. */
+  partial?: [string, string, number?][];
+  /** Each run of several, with the name that tells it from the others. */
+  sources?: (Header & { name: string })[];
 }
 
 export interface Digest {
@@ -60,6 +63,8 @@ export class HeaderView {
   readonly #digest = element("div", "bxl-digest");
   readonly #live = element("div", "bxl-hidden");
   readonly #act: HTMLButtonElement;
+  readonly #follow: HTMLButtonElement;
+  readonly #menu: StopMenu;
   readonly #rate = new Rate();
   readonly #timer: number;
   #verb: Verb = "stop";
@@ -73,10 +78,14 @@ export class HeaderView {
   ) {
     this.#act = button("Stop the process", { text: "Stop" }, () => session.command(this.#verb));
     this.#act.classList.add("bxl-act");
+    this.#follow = button("Follow again", { text: "Follow" }, () => session.command("follow"));
+    this.#follow.classList.add("bxl-act");
+    this.#menu = new StopMenu((verb) => session.command(verb));
     this.#live.setAttribute("role", "status");
     const title = element("div", "bxl-title", this.#status, this.#process, this.#where);
     title.append(this.#command);
-    const right = element("div", "bxl-right", this.#facts, this.#integrity, this.#act);
+    const right = element("div", "bxl-right", this.#facts, this.#integrity);
+    right.append(this.#follow, this.#act, this.#menu.root);
     this.root.append(
       element("div", "bxl-line", title, right),
       this.#digest,
@@ -100,7 +109,7 @@ export class HeaderView {
     this.#status.dataset.status = header.status;
     setText(this.#status, outcome);
     setText(this.#process, visibleText(header.process));
-    setText(this.#where, `in ${visibleText(header.sandbox)}`);
+    setText(this.#where, header.sandbox && `in ${visibleText(header.sandbox)}`);
     const command = visibleText(header.command.replace(/\s*\n\s*/g, " ⏎ "));
     setText(this.#command, command.slice(0, 500));
     this.#command.title = visibleText(header.command.slice(0, 2000).replaceAll("\n", " ⏎ "));
@@ -115,12 +124,16 @@ export class HeaderView {
   }
 
   #action(header: Header): void {
-    const running = header.status === "running" && !header.final;
-    this.#act.hidden = !running;
-    if (!running) return;
-    this.#verb = this.session.asked ? "kill" : "stop";
-    const label = this.#verb === "stop" ? "Stop the process" : "Kill the process at once";
-    setText(this.#act, this.#verb === "stop" ? "Stop" : "Kill");
+    const all = header.sources ? " all" : "";
+    const what = all ? "all that goes on" : "the process";
+    const offered = verbs(header);
+    this.#menu.update(header, what);
+    this.#follow.hidden = !offered.includes("follow");
+    this.#act.hidden = !offered.includes("stop");
+    if (this.#act.hidden) return;
+    this.#verb = /stop|kill/.test(this.session.asked ?? "") ? "kill" : "stop";
+    const label = this.#verb === "stop" ? `Stop ${what}` : `Kill ${what} at once`;
+    setText(this.#act, (this.#verb === "stop" ? "Stop" : "Kill") + all);
     this.#act.classList.toggle("bxl-kill", this.#verb === "kill");
     this.#act.title = label;
     this.#act.setAttribute("aria-label", label);
@@ -136,20 +149,25 @@ export class HeaderView {
 
   /** Say what the end means, with links to the rows that say why. */
   #tell(header: Header): void {
-    const told = JSON.stringify(header.digest ?? null);
+    const each = (header.sources ?? [header]).filter(({ digest }) => digest);
+    const told = JSON.stringify(each.map(({ digest }) => digest));
     if (told === this.#told) return;
     this.#told = told;
-    const { meaning, links } = digestParts(header);
-    this.#digest.replaceChildren(
-      ...(meaning ? [element("span", "", meaning)] : []),
-      ...links.map(([text, row]) => {
-        const link = element("button", "bxl-link", text);
-        link.type = "button";
-        link.addEventListener("click", () => this.show(row));
-        return link;
-      }),
-    );
+    this.#digest.replaceChildren(...each.map((one) => this.#digested(one)));
     this.#digest.hidden = this.#digest.childElementCount === 0;
+  }
+
+  #digested(header: Header & { name?: string }): HTMLElement {
+    const { meaning, links } = digestParts(header);
+    const said = [header.name && visibleText(header.name), meaning].filter(Boolean).join(": ");
+    const line = element("div", "", said);
+    for (const [text, row] of links) {
+      const link = element("button", "bxl-link", text);
+      link.type = "button";
+      link.addEventListener("click", () => this.show(row));
+      line.append(link);
+    }
+    return line;
   }
 
   /** Tell a screen reader of changes of state, and of nothing else. */

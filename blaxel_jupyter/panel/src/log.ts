@@ -10,6 +10,7 @@ import { claimKeys, isChord, saveText, say } from "./page";
 import type { RowSet } from "./row-set";
 import { fillBlank, fillPartial, fillRow, rowText } from "./rows";
 import { Search } from "./search";
+import { called, Sources } from "./sources";
 import { KIND, type LineStore } from "./store";
 import { Toolbar } from "./toolbar";
 import { type Block, walk } from "./walk";
@@ -17,6 +18,7 @@ import { type Block, walk } from "./walk";
 const COPY_BYTES = 16_000_000; // more than this belongs in a file
 const MAX_STEPS = 10_000; // matches looked at for one that the filter keeps
 const FILE_NAME = "log.txt";
+const NOBODY = { process: "", sandbox: "" };
 
 export class LogView {
   readonly root = element("div", "bxl-panel");
@@ -24,6 +26,7 @@ export class LogView {
   readonly #badge = element("button", "bxl-badge");
   readonly #list: VirtualList;
   readonly #header: HeaderView;
+  readonly #sources: Sources;
   readonly #toolbar: Toolbar;
   readonly #search: Search;
   readonly #filtering: Filtering;
@@ -33,7 +36,7 @@ export class LogView {
   readonly #unclaim: () => void;
   #current: number | null = null;
   #searched = "";
-  #partial: [string, string][] = [];
+  #partial: [string, string, number?][] = [];
   #partialKey = "";
   /** The rows in the list, where not all are. */
   #map: RowSet | null = null;
@@ -48,7 +51,7 @@ export class LogView {
     this.#search = new Search(store, () => this.#searchChanged());
     this.#filtering = new Filtering(
       store,
-      () => [session.header?.process ?? ""],
+      () => (session.header?.sources ?? [session.header ?? NOBODY]).map(called),
       (other) => this.#filterChanged(other),
     );
     this.#header = new HeaderView(session, (row) => this.#context(row));
@@ -65,6 +68,13 @@ export class LogView {
       changed: () => this.#filterChanged(true),
       leave: () => this.#scroller.focus(),
       variable: () => session.header?.variable ?? "run",
+    });
+    this.#sources = new Sources(session, {
+      text: () => this.#bar.text,
+      write: (expression) => {
+        this.#showBar(true);
+        this.#bar.write(expression);
+      },
     });
     this.#funnel = button("Filter the lines (f)", "filter", () => this.#openFilter());
     this.#funnel.setAttribute("aria-expanded", "false");
@@ -90,7 +100,13 @@ export class LogView {
       this.#scroller.focus();
     });
     const body = element("div", "bxl-frame", this.#scroller, this.#badge);
-    this.root.append(this.#header.root, this.#toolbar.root, this.#bar.root, body);
+    this.root.append(
+      this.#header.root,
+      this.#sources.root,
+      this.#toolbar.root,
+      this.#bar.root,
+      body,
+    );
     this.#unsubscribe = session.subscribe(() => this.#changed());
     this.#changed();
   }
@@ -123,7 +139,9 @@ export class LogView {
   #fill(node: HTMLElement, place: number): void {
     const { store } = this.session;
     if (place >= this.#count) {
-      fillPartial(node, this.#partial[place - this.#count]);
+      const [stream, line, source] = this.#partial[place - this.#count];
+      fillPartial(node, [stream, line]);
+      if (source !== undefined) this.#sources.mark(node, source);
       return;
     }
     const row = this.#row(place);
@@ -137,6 +155,7 @@ export class LogView {
     const { expression, scanned, kept } = this.#filtering;
     const out = !this.#map && expression !== "" && row < scanned && !kept.has(row);
     node.classList.toggle("bxl-out", out);
+    this.#sources.mark(node, store.source(row));
   }
 
   /** Take over the lines that have not ended; the rows they stood in are other ones when they change. */
@@ -157,6 +176,7 @@ export class LogView {
     this.#search.update();
     this.#filtering.update();
     this.#bar.update(this.session.store.length);
+    this.#sources.update();
     this.#list.schedule();
     const empty = this.#count + this.#partial.length === 0;
     this.root.classList.toggle("bxl-empty", empty);
@@ -202,8 +222,13 @@ export class LogView {
   }
 
   #openFilter(on = this.#bar.root.hidden !== false): void {
-    this.#funnel.setAttribute("aria-expanded", String(on));
+    this.#showBar(on);
     this.#bar.open(on);
+  }
+
+  #showBar(on: boolean): void {
+    this.#funnel.setAttribute("aria-expanded", String(on));
+    this.#bar.root.hidden = !on;
   }
 
   /** Show what the filter keeps now; the row at the top of the screen stays near it. */

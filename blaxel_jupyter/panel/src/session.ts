@@ -14,9 +14,11 @@ export interface Facts {
   status: string;
   final: boolean;
   message: string | null;
+  /** What the run can be asked now. */
+  verbs?: Verb[];
 }
 
-export type Verb = "stop" | "kill" | "cancel";
+export type Verb = "detach" | "follow" | "stop" | "kill" | "cancel";
 
 export interface Incoming {
   kind: "append" | "page" | "status" | "command";
@@ -119,7 +121,8 @@ export class Session<S extends Store, H extends Facts> {
     return this.header?.final === true && this.store.length >= this.#sent && this.lost === 0;
   }
 
-  command(verb: Verb): void {
+  /** Ask something of the run; of several, of the one with this number, or of all. */
+  command(verb: Verb, source?: number): void {
     const id = ++this.#ids;
     this.trouble = "";
     const giveUp = window.setTimeout(() => {
@@ -128,8 +131,8 @@ export class Session<S extends Store, H extends Facts> {
       this.#changed();
     }, COMMAND_MS);
     this.#commands.set(id, giveUp);
-    this.asked = verb;
-    this.model.send({ kind: "command", id, verb });
+    if (source === undefined) this.asked = verb;
+    this.model.send({ kind: "command", id, verb, source });
     this.#changed();
   }
 
