@@ -495,4 +495,4 @@ def test_a_million_rows_are_packed_in_time() -> None:
     took = time.perf_counter() - begun
     print(f"{sent:,} rows in {took:.2f} s")
     assert sent == 1_000_000
-    assert took < 20  # 1.2 s on an idle machine
+    assert took < 60  # 2 s on an idle machine; the square of the rows would be hours
