@@ -10,28 +10,23 @@ const PATHS = {
   filter: "M2.5 3h11L9.5 8.2v5l-3-1.6V8.2z",
   code: "M5.5 5L2.5 8l3 3M10.5 5l3 3-3 3M9 3.5l-2 9",
   right: "M6 4l4 4-4 4",
-  ok: "M3 8.5l3.2 3.2L13 5",
-  failed: "M4 4l8 8M12 4l-8 8",
-  running: "M8 2.5a5.5 5.5 0 1 1-5.5 5.5",
-  unfinished: "M8 2.5a5.5 5.5 0 1 0 0 11 5.5 5.5 0 0 0 0-11M5.5 8h5",
-  files: "M4 1.8h5l3.2 3.2v9.2H4zM9 1.8V5h3.2",
-  result: "M4 14.2V2.2M4 2.8h8l-2 2.7 2 2.7H4",
-  thought: "M3 4.5h10M3 8h7M3 11.5h4",
-  dot: "M8 7.4v1.2",
-  unknown: "M5.6 5.8A2.5 2.5 0 1 1 8.2 8.3v1.4M8.2 12.2v.3",
 } as const;
 
 export type Icon = keyof typeof PATHS;
 
-const SVG = "http://www.w3.org/2000/svg";
-
 export function icon(name: Icon): SVGSVGElement {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", "0 0 16 16");
-  svg.setAttribute("class", "bxl-icon");
-  svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS(SVG, "path");
-  path.setAttribute("d", PATHS[name]);
-  svg.append(path);
+  return drawing(PATHS[name]);
+}
+
+/** An icon of one path. */
+export function drawing(path: string): SVGSVGElement {
+  const svg = shape("svg", { viewBox: "0 0 16 16", class: "bxl-icon", "aria-hidden": "true" });
+  svg.append(shape("path", { d: path }));
   return svg;
+}
+
+export function shape<K extends "svg" | "path">(tag: K, attributes: Record<string, string>) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
 }

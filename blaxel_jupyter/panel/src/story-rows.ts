@@ -4,7 +4,7 @@
 import { type Span, visibleText } from "./ansi";
 import { element } from "./dom";
 import { duration } from "./header";
-import { type Icon, icon } from "./icons";
+import { icon } from "./icons";
 import { appendMarked } from "./rows";
 import {
   HEAD_FIELDS,
@@ -15,6 +15,7 @@ import {
   styled,
   toolState,
 } from "./story";
+import { type StoryIcon, storyIcon } from "./story-icons";
 
 /** How a row is to be shown. */
 export interface Look {
@@ -122,13 +123,13 @@ function headOf(item: Item, look: Look): HTMLButtonElement {
   return head;
 }
 
-function signOf(item: Item): Icon {
+function signOf(item: Item): StoryIcon {
   if (item.kind === "files" || item.kind === "result" || item.kind === "unknown") return item.kind;
   return item.failed ? "failed" : "dot";
 }
 
-function sign(name: Icon, state: string, said = ""): HTMLElement {
-  const made = element("span", "bxl-sign", icon(name));
+function sign(name: StoryIcon, state: string, said = ""): HTMLElement {
+  const made = element("span", "bxl-sign", storyIcon(name));
   made.dataset.state = state;
   if (said) {
     made.append(element("span", "bxl-hidden", `${said}: `));
