@@ -87,7 +87,7 @@ def _last(logs: Table, n: int) -> int:
 
 def _grave(logs: Table, start: int, end: int) -> list[int]:
     block = Block(logs.column, slice(start, end))
-    found = levels(block.texts, _GRAVE)
+    found = levels(block.shown, _GRAVE)
     if max(found) < ERROR:
         return []
     rows = enumerate(zip(found, block.kinds, strict=True), start)

@@ -25,15 +25,16 @@ said of texts and levels, unless ``kind`` leaves them out. Pure; imported by tab
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import compress
 from operator import and_, ge, gt, le, lt, or_
 from typing import Any, NoReturn
 
 from blaxel_jupyter.levels import LEVELS, NUMBERS, levels
-from blaxel_jupyter.panel.escapes import is_plain, last_state, visible_text
-from blaxel_jupyter.patterns import PatternError, compiled
+from blaxel_jupyter.patterns import PatternError, compiled, literal_of
+from blaxel_jupyter.shown import Shown
 
 Columns = Callable[[str], Sequence[Any]]
 
@@ -66,18 +67,9 @@ class Block:
         return self._column(name)[self.rows]
 
     @cached_property
-    def texts(self) -> list[str]:
+    def shown(self) -> Shown:
         """The lines as they are shown."""
-        texts = [text or "" for text in self.column("text")]
-        joined = "".join(texts)
-        if (joined.isascii() and joined.isprintable()) or is_plain(joined):
-            return texts
-        return [visible_text(last_state(text)) for text in texts]
-
-    @cached_property
-    def folded(self) -> list[str]:
-        """The same in lower case."""
-        return [text.lower() for text in self.texts]
+        return Shown(self.column("text"))
 
     @cached_property
     def kinds(self) -> list[str]:
@@ -102,9 +94,12 @@ class Block:
             return 0
         return _number(UNKNOWN if kind in {"gap", "notice"} else FALSE for kind in self.kinds)
 
-    def said(self, found: Sequence[bool]) -> int:
-        """Return what was found in texts: gaps and notices are not judged by them."""
-        value = _number(TRUE if one else FALSE for one in found)
+    def said(self, found: Iterable[int]) -> int:
+        """Say in which lines something was found; gaps and notices are not judged by their texts."""
+        flags = bytearray(self.size)
+        for line in found:
+            flags[line] = TRUE
+        value = int.from_bytes(flags, "little")
         if self.apart:
             value = (value & ~(self.apart * TRUE)) | self.apart
         return value
@@ -246,8 +241,8 @@ class _Reader:
         except PatternError as error:
             self._fail(str(error), start + 1 + error.at)
         self._fields.add("text")
-        search = pattern.search
-        return lambda block: block.said([search(text) is not None for text in block.texts])
+        literal = literal_of(source) if not flags else ""
+        return lambda block: block.said(block.shown.with_pattern(pattern, literal))
 
     def _field(self, name: str, sign: str) -> Term:
         start = self._at
@@ -278,7 +273,12 @@ class _Reader:
         else:
             compare = _COMPARE[sign]
             kept = frozenset(one for one in range(1, len(LEVELS)) if compare(one, number))
-        return lambda block: block.said([one in kept for one in levels(block.texts, kept)])
+
+        def term(block: Block) -> int:
+            found = levels(block.shown, kept)
+            return block.said(compress(range(block.size), map(kept.__contains__, found)))
+
+        return term
 
     def _range(self, name: str, sign: str, value: str, at: int) -> Term:
         low, high = -1, 1 << 62
@@ -368,7 +368,13 @@ class _Reader:
 
 
 def _both(operator: Callable[[int, int], int], one: Term, other: Term) -> Term:
-    return lambda block: operator(one(block), other(block))
+    def both(block: Block) -> int:
+        first = one(block)
+        if first == 0 and operator is and_:  # no row can be kept any more
+            return 0
+        return operator(first, other(block))
+
+    return both
 
 
 def _negated(term: Term) -> Term:
@@ -380,7 +386,7 @@ def _negated(term: Term) -> Term:
 
 def _text(text: str) -> Term:
     wanted = text.lower()
-    return lambda block: block.said([wanted in line for line in block.folded])
+    return lambda block: block.said(block.shown.with_words([wanted]))
 
 
 def _stream(wanted: str) -> Term:

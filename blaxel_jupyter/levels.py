@@ -8,7 +8,8 @@ are held to ``tests/filter_cases.json``.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+
+from blaxel_jupyter.shown import Shown
 
 LEVELS = ("unknown", "trace", "debug", "info", "warning", "error", "fatal")
 """The levels, each graver than the one before; ``unknown`` is below all and never compared."""
@@ -97,34 +98,43 @@ def level(line: str) -> int:
     return 0
 
 
-def levels(lines: Sequence[str], wanted: frozenset[int]) -> bytes:
+def levels(lines: Shown, wanted: frozenset[int]) -> bytes:
     """Return the levels of lines, one byte a line; those that are not wanted may be 0.
 
     Many times as fast as one by one: a line without a word for a wanted level is not looked at.
     """
-    joined = "\n".join(lines).lower()
-    asked = range(len(LEVELS)) if 0 in wanted else wanted
-    hints = {hint for number in asked for hint in _HINTS[number].split() if hint in joined}
-    if not hints:
-        return bytes(level(line) if line[:1] in _STARTS else 0 for line in lines)
-    return bytes(
-        level(line) if line[:1] in _STARTS or any(map(line.lower().__contains__, hints)) else 0
-        for line in lines
-    )
+    asked = range(1, len(LEVELS)) if 0 in wanted else wanted
+    near = lines.with_words(hint for number in asked for hint in _HINTS[number].split())
+    starts = ("{", *(start for number in asked for start in _STARTS.get(number, ())))
+    near.update(row for row, line in enumerate(lines.texts) if line.startswith(starts))
+    found = bytearray(lines.size)
+    texts = lines.texts
+    for row in near:
+        found[row] = level(texts[row])
+    return bytes(found)
 
 
 _HINTS = (
-    "level lvl severity",
-    "trac verb level lvl severity",
-    "debug dbg level lvl severity",
-    "info notice level lvl severity",
-    "warn wrn level lvl severity",
-    "err severe trac exception caused uncaught panicked segment failed make level lvl severity",
-    "fatal crit panic emerg alert level lvl severity",
+    "",
+    'trace verbose =10 ="10',
+    'debug dbg =20 ="20',
+    'info notice =30 ="30',
+    'warn wrn =40 ="40',
+    'err severe exception =50 ="50',
+    'fatal crit panic emerg alert =60 ="60',
 )
-"""For each level, what one of is in every line that has it, but for those that ``_STARTS`` begins."""
+"""For each level, what one of is in every line that has it, but for those that ``_STARTS`` begin.
 
-_STARTS = frozenset("IWEF")
+A JSON object may give its level as a number, with any space before it: all are looked at.
+"""
+
+_STARTS = {
+    3: ("I",),
+    4: ("W",),
+    5: ("E", "Traceback", "Caused by", "Uncaught", "thread '", "Segmentation", "FAILED", "make"),
+    6: ("F",),
+}
+"""Where words do not tell: how lines of a level begin."""
 
 _FIRST_PAIR = re.compile(r"^[\w.-]+=", re.ASCII)
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 
 _COUNT = re.compile(r"\{\d+(?:,\d*)?\}", re.ASCII)
+_REPEAT = re.compile(r"(?:[*+?]|\{\d+(?:,\d*)?\})\??", re.ASCII)
 _HEX = re.compile(r"x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}")
 _WORD = "[A-Za-z0-9_]"
 # Spelt out, since Python's own know letters and digits of all scripts, within (?a:…), too.
-_ASCII = {"d": "[0-9]", "D": "[^0-9]", "w": _WORD, "W": "[^A-Za-z0-9_]"}
+_ASCII = {"d": "[0-9]", "D": r"[^0-9\n]", "w": _WORD, "W": r"[^A-Za-z0-9_\n]", "s": r"[^\S\n]"}
 _EDGES = {
     "b": f"(?:(?<!{_WORD})(?={_WORD})|(?<={_WORD})(?!{_WORD}))",
     "B": f"(?:(?<!{_WORD})(?!{_WORD})|(?<={_WORD})(?={_WORD}))",
@@ -29,15 +30,17 @@ class PatternError(ValueError):
 
 
 def compiled(source: str, *, ignore_case: bool) -> re.Pattern[str]:
-    r"""Compile an expression that is to be searched in lines as they are shown.
+    r"""Compile an expression that is to be searched in lines as they are shown, or in many at once.
 
-    ``\d \w \b`` know ASCII only, as in JavaScript; ``i`` knows all letters. Not to be had, because the
-    two languages differ: back references, names, inline flags, lookbehind, possessive repeats, ``\p``.
+    ``^`` and ``$`` know each line, and nothing in it takes a ``\n``, which no line has: in lines joined
+    by it the same is found as in each. ``\d \w \b`` know ASCII only, as in JavaScript; ``i`` knows all
+    letters. Not to be had, because the two languages differ: back references, names, inline flags,
+    lookbehind, possessive repeats, ``\p``.
 
     Raises:
         PatternError: It cannot be read, or is not read alike by both languages.
     """
-    flags = re.IGNORECASE if ignore_case else re.NOFLAG
+    flags = re.MULTILINE | (re.IGNORECASE if ignore_case else re.NOFLAG)
     try:
         return re.compile(_translated(source), flags)
     except (re.error, OverflowError, RecursionError) as error:
@@ -88,24 +91,49 @@ def _translated(source: str) -> str:
             out.append(c)
             repeatable = False
         else:
-            out.append(c if c == "." else re.escape(c))
+            out.append(c if c == "." else _one_line(re.escape(c)))
             repeatable = True
     if groups:
         raise PatternError("the group is not closed", groups[-1][0])
     return "".join(out)
 
 
+def literal_of(source: str) -> str:
+    """Return the longest text, if there is one, that each line has in which a valid expression is found."""
+    runs, at, depth = [""], 0, 0
+    while at < len(source):
+        c = source[at]
+        if c == "|" and depth == 0:
+            return ""
+        piece, end = c, at + 1
+        if c == "\\":
+            piece, end, _ = _escape(source, at + 1)
+            piece = source[at + 1] if piece == re.escape(source[at + 1]) else ""
+        elif c == "[":
+            piece, end = "", _class(source, at + 1)[1]
+        elif c in "().^$":
+            piece = ""
+            depth += {"(": 1, ")": -1}.get(c, 0)
+        repeat = _REPEAT.match(source, end)
+        if repeat or not piece or depth:
+            runs.append("")
+        else:
+            runs[-1] += piece
+        at = repeat.end() if repeat else end
+    return max(runs, key=len)
+
+
 def _escape(source: str, at: int) -> tuple[str, int, bool]:
     """Read what follows a backslash: its translation, where it ends, whether it may be repeated."""
     c = source[at : at + 1]
     if match := _HEX.match(source, at):
-        return f"\\{match[0]}", match.end(), True
+        return _one_line(f"\\{match[0]}"), match.end(), True
     if c in _EDGES:
         return _EDGES[c], at + 1, False
     if c in _ASCII:
         return _ASCII[c], at + 1, True
-    if c and c in "sStnrfv":
-        return f"\\{c}", at + 1, True
+    if c and c in "Stnrfv":
+        return _one_line(f"\\{c}"), at + 1, True
     if c == "" or (c.isascii() and c.isalnum()):
         raise PatternError(f"\\{c} is not read here", at - 1)
     return re.escape(c), at + 1, True
@@ -144,4 +172,15 @@ def _class(source: str, at: int) -> tuple[str, int]:
             out.append(f"\\{c}" if c in "-[&~|^\\" else c)
     if at >= len(source):
         raise PatternError("the class is not closed", start)
-    return "".join([*out, "]"]), at + 1
+    if out[1:2] == ["^"]:
+        return "".join([*out, r"\n]"]), at + 1
+    return _one_line("".join([*out, "]"])), at + 1
+
+
+def _one_line(piece: str) -> str:
+    r"""Keep what takes one character from taking a ``\n``."""
+    try:
+        takes = re.match(piece, "\n") is not None
+    except re.error:  # told when the whole is compiled
+        return piece
+    return rf"(?:(?!\n){piece})" if takes else piece

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from blaxel_jupyter.filters import BLOCK, Filter, FilterError
 from blaxel_jupyter.levels import LEVELS, level, levels
+from blaxel_jupyter.shown import Shown
 from blaxel_jupyter.table import LOGS, Column, Table
 
 CASES: dict[str, Any] = json.loads(Path(__file__).with_name("filter_cases.json").read_text("utf-8"))
@@ -50,9 +51,9 @@ def test_what_cannot_be_read_says_where(expression: str, at: int, message: str) 
 def test_levels_are_guessed_with_care(line: str, wanted: str) -> None:
     """A level is taken from where logs write it; any other line is unknown."""
     assert LEVELS[level(line)] == wanted
-    assert LEVELS[levels([line], frozenset(range(len(LEVELS))))[0]] == wanted
+    assert LEVELS[levels(Shown([line]), frozenset(range(len(LEVELS))))[0]] == wanted
     number = LEVELS.index(wanted)
-    assert levels([line], frozenset({number}))[0] == number
+    assert levels(Shown([line]), frozenset({number}))[0] == number
 
 
 def test_the_result_is_a_table_of_the_same_columns() -> None:
