@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any
 
-from blaxel_jupyter.task import FOLDED, Event, text_of
+from blaxel_jupyter.task import FOLDED, Event, Events, lenient, text_in
 from blaxel_jupyter.task_items import Item, Kind, Other, TextBlock, ToolCall
 from blaxel_jupyter.usage import USAGE, take_usage
 
@@ -62,8 +62,8 @@ _CODES = _Codes(
         "tool-output-available": "o",
     }
 )
-_RUNS = re.compile("d+|r+|sio|.")
-"""Events that are taken in one step: pieces of text, and whole tool calls."""
+_RUNS = re.compile("d+|r+|(?:sio)+|(?:(?!sio)[^dr])+")
+"""Events that are taken in one step: pieces of text, whole tool calls, and all else."""
 
 _KIND, _DELTA, _BLOCK_ID = attrgetter("kind"), attrgetter("delta"), attrgetter("block_id")
 
@@ -88,12 +88,12 @@ class Fold:
         self.terminal: str | None = None
         self.started_at: str | None = None
         self.n_text_deltas = 0
-        self.text_chars = 0
         self.unknown: Counter[str] = Counter()
         self.warnings: Counter[str] = Counter()
-        self._open: dict[str | None, tuple[TextBlock, int]] = {}
+        self._open: dict[str | None, TextBlock] = {}
         self._open_kind: Kind = "text"
-        self._segments: Counter[tuple[Kind, str | None]] = Counter()
+        self._segments: dict[tuple[Kind, str | None], int] = {}
+        self._log: Events | None = None
         self._begun: set[tuple[Kind, str | None]] = set()
         self._handlers: dict[str, Callable[[int, Event, int | None], None]] = {
             "text-start": self._begin,
@@ -105,6 +105,7 @@ class Fold:
             "text-end": self._close,
             "reasoning-end": self._close,
             "tool-call-start": self._tool_seen,
+            **{kind: self._tool_seen for kind, name in FOLDED.items() if name == "tool-call-start"},
             "tool-input-delta": self._tool_seen,
             "tool-approval-request": self._tool_seen,
             "tool-approval-response": self._tool_seen,
@@ -120,84 +121,98 @@ class Fold:
             event: what it says.
             received: when it came, UTC microseconds; None unless it was received live.
         """
-        kind = event.kind
-        self._handlers.get(FOLDED.get(kind, kind), self._other)(seq, event, received)
+        self._handlers.get(event.kind, self._other)(seq, event, received)
 
     def extend(self, first: int, events: Sequence[Event]) -> None:
         """Take events that did not come live; ``first`` is the position of the first of them.
 
-        Most of a large log is text that goes on with the block before it: that is taken by the run.
+        Most of a large log is text that goes on with the block before it, and calls whose events follow
+        one another: those are taken by the run.
         """
+        self._log = events if isinstance(events, Events) else None
         codes = "".join(map(_CODES.__getitem__, map(_KIND, events)))
         for found in _RUNS.finditer(codes):
             begin, end = found.span()
             run = events[begin:end]
-            if codes[begin] == "s" and end - begin == 3:
-                self._whole_call(first + begin, run)
-            elif codes[begin] in "dr" and len(set(map(_BLOCK_ID, run))) == 1:
+            if codes.startswith("sio", begin):
+                self._whole_calls(first + begin, run)
+            elif codes[begin] in "dr" and end - begin > 1:
                 self._pieces(first + begin, run)
             else:
-                for seq, event in enumerate(run, first + begin):
-                    self.add(seq, event)
+                self._add_each(first + begin, run)
+        self._log = None
+
+    def _add_each(self, seq: int, events: Iterable[Event]) -> None:
+        handlers, other = self._handlers, self._other
+        for i, event in enumerate(events, seq):
+            handlers.get(event.kind, other)(i, event, None)
 
     def _pieces(self, seq: int, run: Sequence[Event]) -> None:
-        """Take pieces of one text that follow one another."""
+        """Take pieces of text that follow one another: at once where they are of one block."""
         texts: list[Any] = list(map(_DELTA, run))
-        kind = _kind(run[0])
-        if None in texts:
-            for i, event in enumerate(run, seq):
-                self.add(i, event)
+        ids = list(map(_BLOCK_ID, run))
+        if None in texts or ids.count(ids[0]) != len(ids):
+            self._add_each(seq, run)
             return
+        kind = _kind(run[0])
         if self._open_kind != kind:
             self._open.clear()
             self._open_kind = kind
-        block, place = self._open.get(run[0].block_id) or self._opened(kind, run[0], seq)
-        block.pieces += texts
+        block = self._open.get(ids[0]) or self._opened(kind, run[0], seq)
+        if block.pieces:
+            block.pieces += texts
+        else:
+            block.pieces = texts
         block.last_seq = seq + len(texts) - 1
         if kind == "text":
-            self.text_chars += sum(map(len, texts))
             self.n_text_deltas += len(texts)
-        self.touched.append(place)  # last: a reader on another thread then sees all of it
+        self.touched.append(block.item)  # last: a reader on another thread then sees all of it
 
-    def _whole_call(self, seq: int, events: Sequence[Event]) -> None:
-        """Take the three events of a call at once if it is a new one, else one by one."""
-        start, asked, ended = events
-        key, name = start.tool_call_id, start.tool_name
-        is_new = key is not None and key not in self.calls and not ended.preliminary
-        if not (is_new and asked.tool_call_id == ended.tool_call_id == key):
-            for i, event in enumerate(events, seq):
-                self.add(i, event)
-            return
-        if not name == asked.tool_name == ended.tool_name:
-            name = name or asked.tool_name or ended.tool_name
-            start.tool_name = asked.tool_name = ended.tool_name = name
-        if self._open:
+    def _whole_calls(self, seq: int, run: Sequence[Event]) -> None:
+        """Take calls whose three events follow one another: at once those that are new."""
+        calls, items, touched = self.calls, self.items, self.touched
+        for start, asked, ended in zip(run[::3], run[1::3], run[2::3], strict=True):
+            key, name = start.tool_call_id, start.tool_name
+            same = key == asked.tool_call_id == ended.tool_call_id
+            if key is None or not same or key in calls or ended.preliminary:
+                self._add_each(seq, (start, asked, ended))
+                seq += 3
+                continue
+            if not name == asked.tool_name == ended.tool_name:
+                name = name or asked.tool_name or ended.tool_name
+                start.tool_name = asked.tool_name = ended.tool_name = name
             self._open.clear()
-        calls, items = self.calls, self.items
-        calls[key] = call = ToolCall(  # type: ignore[index]  # not None
-            len(calls),
-            key,  # type: ignore[arg-type]  # not None
-            len(items),
-            name,
-            "output-available",
-            asked.input,
-            ended.output,
-            None,
-            seq,
-            seq + 1,
-            seq + 2,
-        )
-        if ended.error_text or ended.error_message or ended.error:
-            call.error_text = ended.failure
-        items.append(call)
-        self.touched.append(call.item)
+            place, error = len(items), None
+            if ended.error_text or ended.error_message or ended.error:
+                error = ended.failure
+            calls[key] = call = ToolCall(
+                len(calls),
+                key,
+                place,
+                name,
+                "output-available",
+                asked.input,
+                ended.output,
+                error,
+                seq,
+                seq + 1,
+                seq + 2,
+            )
+            items.append(call)
+            touched.append(place)
+            seq += 3
 
     def adopt(self, block: TextBlock) -> None:
         """Take over a block that no event told: it has no positions, and stands last."""
         block.first_seq = block.last_seq = None
         self.blocks.append(block)
-        self.text_chars += block.chars if block.kind == "text" else 0
-        self.touched.append(self._placed(block))
+        block.item = self._placed(block)
+        self.touched.append(block.item)
+
+    @property
+    def text_chars(self) -> int:
+        """How much was said, in code points, without reasoning."""
+        return sum([block.chars for block in self.blocks if block.kind == "text"])
 
     def text(self, kind: Kind = "text") -> str:
         """Return all text of one kind, joined in order."""
@@ -227,33 +242,33 @@ class Fold:
         if kind != self._open_kind:
             self._open.clear()
             self._open_kind = kind
-        opened = self._open.get(key) or self._opened(kind, event, seq)
-        block, place = opened
+        block = self._open.get(key) or self._opened(kind, event, seq)
         block.last_seq = seq
         block.pieces.append(text)
-        self.touched.append(place)
+        self.touched.append(block.item)
         if kind == "text":
-            self.text_chars += len(text)
             self.n_text_deltas += event.kind == "text-delta"
         if event.kind == kind:  # the whole block in one event
             self._open.pop(key)
 
-    def _opened(self, kind: Kind, event: Event, seq: int) -> tuple[TextBlock, int]:
+    def _opened(self, kind: Kind, event: Event, seq: int) -> TextBlock:
         key = (kind, event.block_id)
         if event.kind != kind and key not in self._begun:
             self.warnings[f"{event.type} without a {kind}-start"] += 1
             self._begun.add(key)
-        block = TextBlock(kind, event.block_id, self._segments[key], seq, seq)
-        self._segments[key] += 1
+        segment, place = self._segments.get(key, 0), len(self.items)
+        self._segments[key] = segment + 1
+        block = TextBlock(kind, event.block_id, segment, seq, seq, place)
+        self.items.append(block)
         self.blocks.append(block)
-        opened = self._open[event.block_id] = block, self._placed(block)
-        return opened
+        self._open[event.block_id] = block
+        return block
 
     def _close(self, seq: int, event: Event, received: int | None) -> None:
         if _kind(event) == self._open_kind and event.block_id in self._open:
-            block, place = self._open.pop(event.block_id)
+            block = self._open.pop(event.block_id)
             block.closed = True
-            self.touched.append(place)
+            self.touched.append(block.item)
 
     # Tools ----------------------------------------------------------------------------------------------
 
@@ -323,25 +338,25 @@ class Fold:
     # All else -------------------------------------------------------------------------------------------
 
     def _other(self, seq: int, event: Event, received: int | None) -> None:
-        self.touched.append(self._placed(Other(event.type, seq, event)))
         name = event.type
+        self.touched.append(self._placed(Other(name, seq, event, self._log)))
         if name is None:
             self.warnings["event without a type"] += 1
         elif name not in _KNOWN and not name.startswith(_FAMILIES):
             self.unknown[name] += 1
-        data = event.data
-        if isinstance(data.get("files"), list):
-            self.files += data["files"]
+        if event.files:
+            files = lenient(event.files)
+            self.files += files if isinstance(files, list) else []
         if name in TERMINAL:
             self.terminal = name
         if name == "finish":
-            self.finish_status = text_of(data.get("status")) or self.finish_status
+            self.finish_status = text_in(event.status) or self.finish_status
         if name == "start":
-            self.started_at = text_of(data.get("startedAt"))
+            self.started_at = text_in(event.started_at)
         if name not in _NOT_FATAL:
             self.error = event.failure or self.error
-        if name == "result" or "messageMetadata" in data:
-            take_usage(self.usage, data)
+        if name == "result" or event.metadata:
+            take_usage(self.usage, event)
 
     def _placed(self, item: Item) -> int:
         self.items.append(item)

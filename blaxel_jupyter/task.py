@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,6 +44,8 @@ _NAMES = {
     "error_text": "errorText",
     "error_message": "errorMessage",
     "input_delta": "inputTextDelta",
+    "started_at": "startedAt",
+    "metadata": "messageMetadata",
 }
 _TEXTS = (
     "kind",
@@ -55,6 +57,10 @@ _TEXTS = (
     "error_text",
     "error_message",
     "input_delta",
+)
+_VALUES = (
+    *("input", "output", "error", "files", "status", "started_at", "metadata"),
+    *("usage", "total_cost_usd", "num_turns", "duration_ms"),
 )
 
 
@@ -171,6 +177,14 @@ class Event(msgspec.Struct, gc=False, rename=_NAMES.get):
     error: msgspec.Raw = _EMPTY
     input_delta: str | None = None
     preliminary: bool | None = None
+    files: msgspec.Raw = _EMPTY
+    status: msgspec.Raw = _EMPTY
+    started_at: msgspec.Raw = _EMPTY
+    metadata: msgspec.Raw = _EMPTY
+    usage: msgspec.Raw = _EMPTY
+    total_cost_usd: msgspec.Raw = _EMPTY
+    num_turns: msgspec.Raw = _EMPTY
+    duration_ms: msgspec.Raw = _EMPTY
     payload: bytes | msgspec.Raw = b""
 
     @property
@@ -193,6 +207,36 @@ class Event(msgspec.Struct, gc=False, rename=_NAMES.get):
         """All members; empty where the event is no object."""
         value = lenient(self.payload)
         return value if isinstance(value, dict) else {}
+
+
+class Events(list[Event]):
+    """The events of one log; each gets its JSON text when somebody asks for that of one of them.
+
+    Args:
+        events: what was read.
+        texts: returns their texts, in order; None where they have theirs.
+    """
+
+    def __init__(
+        self,
+        events: Iterable[Event] = (),
+        texts: Callable[[], Iterable[msgspec.Raw]] | None = None,
+    ) -> None:
+        super().__init__(events)
+        self._texts = texts
+
+    def whole(self) -> Events:
+        """Return them with their texts. Two threads at once do it twice, with the same result."""
+        if self._texts is not None:
+            for event, text in zip(self, self._texts(), strict=True):
+                event.payload = text
+            self._texts = None
+        return self
+
+
+def with_texts(events: Sequence[Event]) -> Sequence[Event]:
+    """Return events that have their JSON texts."""
+    return events.whole() if isinstance(events, Events) else events
 
 
 _EVENT_READER = msgspec.json.Decoder(Event)
@@ -228,6 +272,11 @@ def time_of(value: object) -> datetime | None:
 def text_of(value: object) -> str | None:
     """Return a text, None for anything else and for an empty one."""
     return value if isinstance(value, str) and value else None
+
+
+def text_in(raw: bytes | msgspec.Raw) -> str | None:
+    """Read a text from its JSON text, None for anything else."""
+    return text_of(lenient(raw)) if raw else None
 
 
 def words_of(value: object) -> str | None:
@@ -276,8 +325,8 @@ def _picked(value: object) -> Event:
         if isinstance(member := members.get(_NAMES.get(field, field)), str)
     }
     raws: dict[str, Any] = {
-        field: msgspec.Raw(dumped(members[field]))
-        for field in ("input", "output", "error")
-        if field in members
+        field: msgspec.Raw(dumped(members[name]))
+        for field in _VALUES
+        if (name := _NAMES.get(field, field)) in members
     }
     return Event(**texts, **raws, preliminary=members.get("preliminary") is True)

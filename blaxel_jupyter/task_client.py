@@ -118,10 +118,10 @@ class TaskClient:
             log = await self._log(run, deltas=include_deltas, raw=raw)
             run.take_log(log)
             run.source = log.source
-            run.record(log.events, log.source or "buffer")
+            run.record(log.read, log.source or "buffer")
             if not log.whole:
                 raise ProtocolError(
-                    f"The log of run {run.run_id} came cut: the {len(log.events)} events that arrived "
+                    f"The log of run {run.run_id} came cut: the {len(log.read)} events that arrived "
                     "are kept. Read it again."
                 )
             _fill_text(run, await details, missing=not include_deltas)
@@ -328,7 +328,7 @@ class TaskClient:
             log: TaskLog = await retried(
                 lambda: self._api.log(run.run_id, deltas=deltas, raw=raw), patience=READ_PATIENCE
             )
-            if best is None or log.whole or len(log.events) > len(best.events):
+            if best is None or log.whole or len(log.read) > len(best.read):
                 best = log
             if log.whole:
                 break

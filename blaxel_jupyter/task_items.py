@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from blaxel_jupyter.task import Event
+from blaxel_jupyter.task import Event, Events
 from blaxel_jupyter.tool_values import Given, Returned, read_input, read_output
 
 _EXIT_CODE = re.compile(r"Exit code (-?\d{1,10})\b")
@@ -123,8 +123,10 @@ class TextBlock(msgspec.Struct, gc=False):
     segment: int
     first_seq: int | None
     last_seq: int | None
+    item: int
     pieces: list[str] = []
     closed: bool = False
+    counted: tuple[int, int] = (0, 0)
 
     @property
     def text(self) -> str:
@@ -133,8 +135,11 @@ class TextBlock(msgspec.Struct, gc=False):
 
     @property
     def chars(self) -> int:
-        """Its length in code points."""
-        return sum(map(len, self.pieces))
+        """Its length in code points; each piece is counted once."""
+        n, chars = self.counted
+        more = self.pieces[n:]
+        self.counted = n + len(more), chars + sum(map(len, more))  # swapped at once
+        return self.counted[1]
 
     @property
     def n_deltas(self) -> int:
@@ -147,7 +152,15 @@ class Other(msgspec.Struct, gc=False):
 
     type: str | None
     seq: int
-    event: Event
+    said: Event
+    log: Events | None = None
+
+    @property
+    def event(self) -> Event:
+        """The event, with its text."""
+        if self.log is not None:
+            self.log.whole()
+        return self.said
 
 
 Item = ToolCall | TextBlock | Other

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
@@ -18,6 +18,7 @@ from blaxel_jupyter.salvage import past_separators, whole_values
 from blaxel_jupyter.task import (
     UNREADABLE,
     Event,
+    Events,
     dumped,
     is_json,
     lenient,
@@ -39,14 +40,19 @@ class TaskLog(msgspec.Struct):
     status: str | None = None
     source: str | None = None
     error: str | None = None
-    events: list[Event] = []
+    read: Events = msgspec.field(default_factory=Events)
     raw_events: list[str] | None = None
     warnings: Counter[str] = msgspec.field(default_factory=Counter)
     whole: bool = True
 
+    @property
+    def events(self) -> Events:
+        """The events, each with its JSON text; ``read`` are the same before anybody asked for that."""
+        return self.read.whole()
 
-class _Texts(msgspec.Struct):
-    events: list[msgspec.Raw]
+
+class _Log(msgspec.Struct):
+    events: list[Event]
     runId: msgspec.Raw = msgspec.Raw()
     chatId: msgspec.Raw = msgspec.Raw()
     status: msgspec.Raw = msgspec.Raw()
@@ -55,13 +61,13 @@ class _Texts(msgspec.Struct):
     rawEvents: msgspec.Raw = msgspec.Raw()
 
 
-class _Events(msgspec.Struct):
-    events: list[Event]
+class _Texts(msgspec.Struct):
+    events: list[msgspec.Raw]
 
 
-_KEYS = _Texts.__struct_fields__[1:]
+_KEYS = _Log.__struct_fields__[1:]
+_READER = msgspec.json.Decoder(_Log)
 _TEXTS_READER = msgspec.json.Decoder(_Texts)
-_EVENTS_READER = msgspec.json.Decoder(_Events)
 
 
 def read_log(body: bytes, *, cut: bool = False) -> TaskLog:
@@ -74,18 +80,17 @@ def read_log(body: bytes, *, cut: bool = False) -> TaskLog:
     Raises:
         ProtocolError: nothing in it is a log.
     """
-    events: list[Event] | None
+    events: Events | None
     try:
-        texts = _TEXTS_READER.decode(body)
-        members = {key: getattr(texts, key) for key in _KEYS}
-        events = _with_texts(body, texts.events)
+        told = _READER.decode(body)
+        members = {key: getattr(told, key) for key in _KEYS}
+        events = Events(told.events, lambda: _TEXTS_READER.decode(body).events)
     except UNREADABLE:
         value = lenient(body)
         if not isinstance(value, dict):
             return _salvaged(body, cut)
         members = {key: msgspec.Raw(dumped(member)) for key, member in value.items()}
-        items = value.get("events")
-        events = [read_event(dumped(one)) for one in items] if isinstance(items, list) else None
+        events = _one_by_one(body, value.get("events"))
     log = TaskLog()
     for name, key in _ENVELOPE.items():
         setattr(log, name, words_in(members.get(key)))
@@ -94,8 +99,8 @@ def read_log(body: bytes, *, cut: bool = False) -> TaskLog:
         log.raw_events = [line if isinstance(line, str) else json.dumps(line) for line in raw]
     if events is None:
         log.warnings["log has no list of events"] += 1
-        events = read_raw(log.raw_events or [], log.warnings)
-    log.events = events
+        events = Events(read_raw(log.raw_events or [], log.warnings))
+    log.read = events
     return log
 
 
@@ -109,15 +114,14 @@ _ENVELOPE = {
 _EVENTS = re.compile(rb'"events"\s*:\s*\[')
 
 
-def _with_texts(body: bytes, texts: Sequence[msgspec.Raw]) -> list[Event]:
-    """Read a log's events all at once, or each from its own text where one of them is odd."""
+def _one_by_one(body: bytes, items: object) -> Events | None:
+    """Read a log's events each from its own text: one of them is odd. None where there is no list."""
     try:
-        events = _EVENTS_READER.decode(body).events
+        return Events(map(read_event, _TEXTS_READER.decode(body).events))
     except UNREADABLE:
-        return [read_event(text) for text in texts]
-    for event, text in zip(events, texts, strict=True):
-        event.payload = text
-    return events
+        if not isinstance(items, list):
+            return None
+        return Events(read_event(dumped(one)) for one in items)
 
 
 def read_raw(lines: Iterable[str], warnings: Counter[str]) -> list[Event]:
@@ -163,7 +167,7 @@ def _salvaged(body: bytes, cut: bool) -> TaskLog:
             setattr(log, name, words_of(head.get(key)))
     text, at = body[start.end() :].decode("utf-8", "replace"), 0
     for begin, at in whole_values(text):  # the end of the last is used below
-        log.events.append(read_event(text[begin:at].encode("utf-8", "replace")))
+        log.read.append(read_event(text[begin:at].encode("utf-8", "replace")))
     at = past_separators(text, at)
     rest = lenient(b"{" + text[at:].removeprefix("]").lstrip(", \r\n\t").encode())
     if text[at : at + 1] == "]" and isinstance(rest, dict):

@@ -13,7 +13,7 @@ from typing import Any
 
 from blaxel_jupyter.fold import Fold
 from blaxel_jupyter.table import Column, Table
-from blaxel_jupyter.task import FOLDED, Event
+from blaxel_jupyter.task import FOLDED, Event, with_texts
 from blaxel_jupyter.task_items import TextBlock, ToolCall
 
 LATER = 1000
@@ -133,7 +133,7 @@ def extend_events(
         "tool_call_id": each("tool_call_id"),
         "tool_name": each("tool_name"),
         "text": lambda: [event.text if event.delta is None else event.delta for event in events],
-        "payload": lambda: [event.json for event in events],
+        "payload": lambda: [event.json for event in with_texts(events)],
         "type_raw": kinds,
     }
     table.extend(

@@ -1,11 +1,13 @@
 """Read what a run cost: tokens, money, turns and time, from whichever event says it (tasks protocol 6.4).
 
-Pure: the standard library only.
+Pure: imports task only.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+from blaxel_jupyter.task import Event, lenient
 
 USAGE = {
     # column: member of result, of result.usage, of messageMetadata
@@ -20,18 +22,21 @@ USAGE = {
 """The columns, and where a result, its usage and a message's metadata keep them."""
 
 
-def take_usage(usage: dict[str, int | float | None], data: dict[str, Any]) -> None:
+def take_usage(usage: dict[str, int | float | None], event: Event) -> None:
     """Take the figures of an event over: those of ``result`` count most, else the first that came."""
-    is_result = data.get("type") == "result"
-    detail, metadata = data.get("usage"), data.get("messageMetadata")
+    is_result = event.kind == "result"
+    detail: Any = lenient(event.usage) if is_result and event.usage else None
+    metadata: Any = lenient(event.metadata) if event.metadata else None
     for column, (own, of_usage, of_metadata) in USAGE.items():
         value = None
         if is_result and own:
-            value = data.get(own)
+            value = lenient(getattr(event, own))
         elif is_result and of_usage and isinstance(detail, dict):
             value = detail.get(of_usage)
         elif isinstance(metadata, dict) and of_metadata:
             value = metadata.get(of_metadata)
+        if value is None:
+            continue
         number = _number(value, whole=column != "total_cost_usd")
         if number is not None and (is_result or usage[column] is None):
             usage[column] = number

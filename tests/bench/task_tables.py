@@ -123,7 +123,7 @@ def _our_tables(data: bytes) -> list[Table]:
     log = read_log(data)
     run = TaskRun("r", Controls(None, None), target="bench")  # type: ignore[arg-type]
     run.take_log(log)
-    run.record(log.events, log.source or "")
+    run.record(log.read, log.source or "")
     run.end()
     return [run.events, run.tool_calls, run.text_blocks, run.summary]
 
