@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from blaxel_jupyter.fold import Fold
-from blaxel_jupyter.task import lenient
+from blaxel_jupyter.json_values import lenient
 from blaxel_jupyter.task_items import Kind, ToolCall
 
 _SAID = ("tool_name", "state", "input", "output", "error_text", "exit_code")

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any
 
-from blaxel_jupyter.task import FOLDED, Event, Events, lenient, text_in
+from blaxel_jupyter.json_values import lenient, text_in
+from blaxel_jupyter.task_events import KINDS, Event, Events
 from blaxel_jupyter.task_items import Item, Kind, Other, TextBlock, ToolCall
 from blaxel_jupyter.usage import USAGE, take_usage
 
@@ -26,46 +27,28 @@ OUTCOMES = {
 
 TERMINAL = frozenset({"finish", "error", "abort"})
 
-_KNOWN = frozenset(
-    {
-        *(
-            "resume",
-            "start",
-            "session-init",
-            "start-step",
-            "finish-step",
-            "files",
-            "file",
-            "result",
-        ),
-        *("message-metadata", "source-url", "source-document", "custom", "auth-error"),
-        *("retry-notification", "system-Compact", *TERMINAL),
-    }
-)
-"""Types, beside those of text and tools, that are no surprise (tasks protocol 3.2)."""
-
 _FAMILIES = ("data-", "ask-user-question")
 _NOT_FATAL = ("retry-notification", "system-Compact", "result")
 
 
-class _Codes(dict[str, str]):
-    def __missing__(self, kind: str) -> str:
+class _Codes(dict[type[Event], str]):
+    def __missing__(self, kind: type[Event]) -> str:
         return "."
 
 
 _CODES = _Codes(
     {
-        "text-delta": "d",
-        "reasoning-delta": "r",
-        "tool-call-start": "s",
-        "tool-input-available": "i",
-        "tool-output-available": "o",
+        KINDS["text-delta"]: "d",
+        KINDS["reasoning-delta"]: "r",
+        KINDS["tool-call-start"]: "s",
+        KINDS["tool-input-available"]: "i",
+        KINDS["tool-output-available"]: "o",
     }
 )
 _RUNS = re.compile("d+|r+|(?:sio)+|(?:(?!sio)[^dr])+")
 """Events that are taken in one step: pieces of text, whole tool calls, and all else."""
 
-_KIND, _DELTA, _BLOCK_ID = attrgetter("kind"), attrgetter("delta"), attrgetter("block_id")
+_DELTA, _BLOCK_ID = attrgetter("delta"), attrgetter("block_id")
 
 
 class Fold:
@@ -82,7 +65,6 @@ class Fold:
         self.calls: dict[str, ToolCall] = {}
         self.blocks: list[TextBlock] = []
         self.files: list[Any] = []
-        self.usage: dict[str, int | float | None] = dict.fromkeys(USAGE)
         self.error: str | None = None
         self.finish_status: str | None = None
         self.terminal: str | None = None
@@ -92,26 +74,10 @@ class Fold:
         self.warnings: Counter[str] = Counter()
         self._open: dict[str | None, TextBlock] = {}
         self._open_kind: Kind = "text"
-        self._segments: dict[tuple[Kind, str | None], int] = {}
+        self._segments: dict[Kind, dict[str | None, int]] = {"text": {}, "reasoning": {}}
         self._log: Events | None = None
-        self._begun: set[tuple[Kind, str | None]] = set()
-        self._handlers: dict[str, Callable[[int, Event, int | None], None]] = {
-            "text-start": self._begin,
-            "reasoning-start": self._begin,
-            "text-delta": self._piece,
-            "reasoning-delta": self._piece,
-            "text": self._piece,
-            "reasoning": self._piece,
-            "text-end": self._close,
-            "reasoning-end": self._close,
-            "tool-call-start": self._tool_seen,
-            **{kind: self._tool_seen for kind, name in FOLDED.items() if name == "tool-call-start"},
-            "tool-input-delta": self._tool_seen,
-            "tool-approval-request": self._tool_seen,
-            "tool-approval-response": self._tool_seen,
-            "tool-input-available": self._tool_input,
-            **dict.fromkeys(OUTCOMES, self._tool_end),
-        }
+        self._begun: dict[Kind, set[str | None]] = {"text": set(), "reasoning": set()}
+        self._bills: list[Event] = []
 
     def add(self, seq: int, event: Event, received: int | None = None) -> None:
         """Take one event.
@@ -121,7 +87,7 @@ class Fold:
             event: what it says.
             received: when it came, UTC microseconds; None unless it was received live.
         """
-        self._handlers.get(event.kind, self._other)(seq, event, received)
+        _HANDLERS.get(event.kind, Fold._other)(self, seq, event, received)
 
     def extend(self, first: int, events: Sequence[Event]) -> None:
         """Take events that did not come live; ``first`` is the position of the first of them.
@@ -130,7 +96,7 @@ class Fold:
         one another: those are taken by the run.
         """
         self._log = events if isinstance(events, Events) else None
-        codes = "".join(map(_CODES.__getitem__, map(_KIND, events)))
+        codes = "".join(map(_CODES.__getitem__, map(type, events)))
         for found in _RUNS.finditer(codes):
             begin, end = found.span()
             run = events[begin:end]
@@ -143,9 +109,8 @@ class Fold:
         self._log = None
 
     def _add_each(self, seq: int, events: Iterable[Event]) -> None:
-        handlers, other = self._handlers, self._other
         for i, event in enumerate(events, seq):
-            handlers.get(event.kind, other)(i, event, None)
+            _HANDLERS.get(event.kind, Fold._other)(self, i, event, None)
 
     def _pieces(self, seq: int, run: Sequence[Event]) -> None:
         """Take pieces of text that follow one another: at once where they are of one block."""
@@ -214,6 +179,14 @@ class Fold:
         """How much was said, in code points, without reasoning."""
         return sum([block.chars for block in self.blocks if block.kind == "text"])
 
+    @property
+    def usage(self) -> dict[str, int | float | None]:
+        """What the run cost, under the summary's names."""
+        usage: dict[str, int | float | None] = dict.fromkeys(USAGE)
+        for event in self._bills:
+            take_usage(usage, event)
+        return usage
+
     def text(self, kind: Kind = "text") -> str:
         """Return all text of one kind, joined in order."""
         return "".join([block.text for block in self.blocks if block.kind == kind])
@@ -231,7 +204,7 @@ class Fold:
     # Text -----------------------------------------------------------------------------------------------
 
     def _begin(self, seq: int, event: Event, received: int | None) -> None:
-        self._begun.add((_kind(event), event.block_id))
+        self._begun[_kind(event)].add(event.block_id)
 
     def _piece(self, seq: int, event: Event, received: int | None) -> None:
         text = event.delta if event.delta is not None else event.text
@@ -252,16 +225,15 @@ class Fold:
             self._open.pop(key)
 
     def _opened(self, kind: Kind, event: Event, seq: int) -> TextBlock:
-        key = (kind, event.block_id)
-        if event.kind != kind and key not in self._begun:
+        key, begun, segments = event.block_id, self._begun[kind], self._segments[kind]
+        if event.kind != kind and key not in begun:
             self.warnings[f"{event.type} without a {kind}-start"] += 1
-            self._begun.add(key)
-        segment, place = self._segments.get(key, 0), len(self.items)
-        self._segments[key] = segment + 1
-        block = TextBlock(kind, event.block_id, segment, seq, seq, place)
+            begun.add(key)
+        segments[key] = segment = segments.get(key, -1) + 1
+        block = TextBlock(kind, key, segment, seq, seq, len(self.items))
         self.items.append(block)
         self.blocks.append(block)
-        self._open[event.block_id] = block
+        self._open[key] = block
         return block
 
     def _close(self, seq: int, event: Event, received: int | None) -> None:
@@ -312,7 +284,7 @@ class Fold:
         call = self._call(seq, event, received)
         if call is None:
             return
-        state = OUTCOMES[event.type or ""]
+        state = OUTCOMES[event.kind]
         final = not event.preliminary
         if call.end_seq is not None and (
             not final or (state, bytes(event.output)) == (call.state, bytes(call.returned))
@@ -322,13 +294,9 @@ class Fold:
         if final:
             call.end_seq, call.ended_at = seq, received
         self._take_input(call, event)
-        self._take_output(call, event)
-
-    @staticmethod
-    def _take_output(call: ToolCall, event: Event) -> None:
         if event.output:  # an error after partial output leaves that
             call.returned, call.got = event.output, None
-        call.error_text = None if event.preliminary else event.failure
+        call.error_text = event.failure if final else None
 
     @staticmethod
     def _take_input(call: ToolCall, event: Event) -> None:
@@ -342,7 +310,7 @@ class Fold:
         self.touched.append(self._placed(Other(name, seq, event, self._log)))
         if name is None:
             self.warnings["event without a type"] += 1
-        elif name not in _KNOWN and not name.startswith(_FAMILIES):
+        elif name not in KINDS and not name.startswith(_FAMILIES):
             self.unknown[name] += 1
         if event.files:
             files = lenient(event.files)
@@ -356,7 +324,7 @@ class Fold:
         if name not in _NOT_FATAL:
             self.error = event.failure or self.error
         if name == "result" or event.metadata:
-            take_usage(self.usage, event)
+            self._bills.append(event)
 
     def _placed(self, item: Item) -> int:
         self.items.append(item)
@@ -365,3 +333,14 @@ class Fold:
 
 def _kind(event: Event) -> Kind:
     return "reasoning" if event.kind.startswith("reasoning") else "text"
+
+
+_HANDLERS: dict[str, Callable[[Fold, int, Event, int | None], None]] = {
+    **dict.fromkeys(("text-start", "reasoning-start"), Fold._begin),
+    **dict.fromkeys(("text-delta", "reasoning-delta", "text", "reasoning"), Fold._piece),
+    **dict.fromkeys(("text-end", "reasoning-end"), Fold._close),
+    **dict.fromkeys(("tool-call-start", "tool-input-start", "tool-input-delta"), Fold._tool_seen),
+    **dict.fromkeys(("tool-approval-request", "tool-approval-response"), Fold._tool_seen),
+    "tool-input-available": Fold._tool_input,
+    **dict.fromkeys(OUTCOMES, Fold._tool_end),
+}

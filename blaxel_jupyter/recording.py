@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from blaxel_jupyter.task import UNREADABLE, Event, read_event
+from blaxel_jupyter.json_values import UNREADABLE
+from blaxel_jupyter.task_events import Event, read_event
 from blaxel_jupyter.task_log import read_data
 from blaxel_jupyter.wire import SseDecoder
 

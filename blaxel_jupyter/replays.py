@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from blaxel_jupyter.fold import TERMINAL
-from blaxel_jupyter.task import Event, read_event
+from blaxel_jupyter.task_events import Event, read_event
 
 Key = tuple[object, ...]
 

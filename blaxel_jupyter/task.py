@@ -1,20 +1,18 @@
-"""Say what an agent task, its status and its events are, and read one event (tasks protocol 2, 3).
+"""Say what an agent task, its status and its recorded events are (tasks protocol 2, 3).
 
-Content never makes a reader raise: what has another type than expected counts as absent, and stays in
-the event's text. Pure: no socket, no clock.
+Pure: no socket, no clock.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from blaxel_jupyter.errors import ProtocolError
+from blaxel_jupyter.json_values import lenient, text_of, time_of, words_of
 
 STATUSES = {
     **dict.fromkeys(("queued", "pending"), "queued"),
@@ -28,40 +26,6 @@ STATUSES = {
 
 ENDED = frozenset({"completed", "failed", "cancelled", "interrupted"})
 """Statuses that never change again."""
-
-FOLDED = {"tool-input-start": "tool-call-start"}
-"""Types with two names (tasks protocol 3.2)."""
-
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What a strict reader raises on what it cannot read."""
-
-_EMPTY = msgspec.Raw()
-_NAMES = {
-    "kind": "type",
-    "block_id": "id",
-    "tool_call_id": "toolCallId",
-    "tool_name": "toolName",
-    "error_text": "errorText",
-    "error_message": "errorMessage",
-    "input_delta": "inputTextDelta",
-    "started_at": "startedAt",
-    "metadata": "messageMetadata",
-}
-_TEXTS = (
-    "kind",
-    "block_id",
-    "tool_call_id",
-    "tool_name",
-    "delta",
-    "text",
-    "error_text",
-    "error_message",
-    "input_delta",
-)
-_VALUES = (
-    *("input", "output", "error", "files", "status", "started_at", "metadata"),
-    *("usage", "total_cost_usd", "num_turns", "duration_ms"),
-)
 
 
 class TaskEvent(msgspec.Struct, frozen=True, gc=False):
@@ -158,175 +122,6 @@ class TaskStatus(msgspec.Struct, frozen=True):
         )
 
 
-class Event(msgspec.Struct, gc=False, rename=_NAMES.get):
-    """One event as read: the members that the tables need, and its JSON text with all the others.
-
-    ``kind`` is the type as sent, "" where there is none; ``payload`` is bytes-like.
-    """
-
-    kind: str = ""
-    block_id: str | None = None
-    tool_call_id: str | None = None
-    tool_name: str | None = None
-    delta: str | None = None
-    text: str | None = None
-    input: msgspec.Raw = _EMPTY
-    output: msgspec.Raw = _EMPTY
-    error_text: str | None = None
-    error_message: str | None = None
-    error: msgspec.Raw = _EMPTY
-    input_delta: str | None = None
-    preliminary: bool | None = None
-    files: msgspec.Raw = _EMPTY
-    status: msgspec.Raw = _EMPTY
-    started_at: msgspec.Raw = _EMPTY
-    metadata: msgspec.Raw = _EMPTY
-    usage: msgspec.Raw = _EMPTY
-    total_cost_usd: msgspec.Raw = _EMPTY
-    num_turns: msgspec.Raw = _EMPTY
-    duration_ms: msgspec.Raw = _EMPTY
-    payload: bytes | msgspec.Raw = b""
-
-    @property
-    def type(self) -> str | None:
-        """The type under its one name."""
-        return FOLDED.get(self.kind, self.kind) or None
-
-    @property
-    def failure(self) -> str | None:
-        """What went wrong, under any of its names (tasks protocol 3.2)."""
-        return self.error_text or self.error_message or words_in(self.error)
-
-    @property
-    def json(self) -> str:
-        """The untouched JSON text; bytes that are not UTF-8 are U+FFFD."""
-        return str(self.payload, "utf-8", "replace")
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """All members; empty where the event is no object."""
-        value = lenient(self.payload)
-        return value if isinstance(value, dict) else {}
-
-
-class Events(list[Event]):
-    """The events of one log; each gets its JSON text when somebody asks for that of one of them.
-
-    Args:
-        events: what was read.
-        texts: returns their texts, in order; None where they have theirs.
-    """
-
-    def __init__(
-        self,
-        events: Iterable[Event] = (),
-        texts: Callable[[], Iterable[msgspec.Raw]] | None = None,
-    ) -> None:
-        super().__init__(events)
-        self._texts = texts
-
-    def whole(self) -> Events:
-        """Return them with their texts. Two threads at once do it twice, with the same result."""
-        if self._texts is not None:
-            for event, text in zip(self, self._texts(), strict=True):
-                event.payload = text
-            self._texts = None
-        return self
-
-
-def with_texts(events: Sequence[Event]) -> Sequence[Event]:
-    """Return events that have their JSON texts."""
-    return events.whole() if isinstance(events, Events) else events
-
-
-_EVENT_READER = msgspec.json.Decoder(Event)
-
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def read_event(raw: bytes | msgspec.Raw) -> Event:
-    """Read one event from JSON text that some reader can read; what has another type counts as absent."""
-    try:
-        event = _EVENT_READER.decode(raw)
-    except UNREADABLE:
-        event = _picked(lenient(raw))
-    event.payload = raw
-    return event
-
-
 def status_of(raw: str | None) -> str:
     """Return a status in our words; one that nobody knows stays as it is and counts as not ended."""
     return STATUSES.get(raw or "", raw or "unknown")
-
-
-def time_of(value: object) -> datetime | None:
-    """Read an ISO 8601 time; None where it is none, UTC where it names no zone."""
-    try:
-        time = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    return time.replace(tzinfo=UTC) if time is not None and time.tzinfo is None else time
-
-
-def text_of(value: object) -> str | None:
-    """Return a text, None for anything else and for an empty one."""
-    return value if isinstance(value, str) and value else None
-
-
-def text_in(raw: bytes | msgspec.Raw) -> str | None:
-    """Read a text from its JSON text, None for anything else."""
-    return text_of(lenient(raw)) if raw else None
-
-
-def words_of(value: object) -> str | None:
-    """Read an error in either shape: a text, or an object with a message (tasks protocol 2)."""
-    if isinstance(value, dict):
-        value = value.get("message") or value.get("error") or json.dumps(value, ensure_ascii=False)
-    return text_of(value)
-
-
-def lenient(body: bytes | msgspec.Raw) -> Any:
-    """Decode JSON as far as any reader can: NaN, lone surrogates and bytes that are not UTF-8 pass."""
-    try:
-        return msgspec.json.decode(body)
-    except UNREADABLE:
-        try:
-            return json.loads(str(body, "utf-8", "replace"), strict=False)
-        except (ValueError, RecursionError):
-            return None
-
-
-def is_json(data: bytes) -> bool:
-    """Tell whether any reader can read it."""
-    try:
-        msgspec.json.decode(data, type=msgspec.Raw)
-    except UNREADABLE:
-        return lenient(data) is not None
-    return True
-
-
-def dumped(value: object) -> bytes:
-    """Write a value as JSON again, as it would have been sent."""
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
-
-
-def words_in(raw: bytes | msgspec.Raw | None) -> str | None:
-    """Read an error in either shape from its JSON text."""
-    return words_of(lenient(raw)) if raw else None
-
-
-def _picked(value: object) -> Event:
-    """Take what has the right type out of an event that has something else, too."""
-    members = value if isinstance(value, dict) else {}
-    texts: dict[str, Any] = {
-        field: _SURROGATE.sub("\ufffd", member)
-        for field in _TEXTS
-        if isinstance(member := members.get(_NAMES.get(field, field)), str)
-    }
-    raws: dict[str, Any] = {
-        field: msgspec.Raw(dumped(members[name]))
-        for field in _VALUES
-        if (name := _NAMES.get(field, field)) in members
-    }
-    return Event(**texts, **raws, preliminary=members.get("preliminary") is True)

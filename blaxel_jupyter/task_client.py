@@ -20,7 +20,8 @@ from blaxel_jupyter.errors import (
     TransportError,
     is_passing,
 )
-from blaxel_jupyter.task import TaskEvent, TaskStatus, text_of
+from blaxel_jupyter.json_values import text_of
+from blaxel_jupyter.task import TaskEvent, TaskStatus
 from blaxel_jupyter.task_api import HINTS, READ_PATIENCE, TaskApi, TaskPage
 from blaxel_jupyter.task_follow import TaskFollow
 from blaxel_jupyter.task_log import TaskLog

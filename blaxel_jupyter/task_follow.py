@@ -20,14 +20,10 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from blaxel_jupyter.errors import BlaxelError, ProtocolError, StatusError, is_passing
 from blaxel_jupyter.fold import TERMINAL
+from blaxel_jupyter.json_values import is_json
 from blaxel_jupyter.replays import HEADS, Held, Replay, Sorter, is_told, key_of
-from blaxel_jupyter.task import (
-    ENDED,
-    Event,
-    TaskStatus,
-    is_json,
-    status_of,
-)
+from blaxel_jupyter.task import ENDED, TaskStatus, status_of
+from blaxel_jupyter.task_events import Event
 from blaxel_jupyter.task_log import TaskLog, read_data
 from blaxel_jupyter.task_runs import TaskRun
 from blaxel_jupyter.wire import SseDecoder, SseEvent

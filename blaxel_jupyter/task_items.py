@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from blaxel_jupyter.task import Event, Events
+from blaxel_jupyter.task_events import Event, Events
 from blaxel_jupyter.tool_values import Given, Returned, read_input, read_output
 
 _EXIT_CODE = re.compile(r"Exit code (-?\d{1,10})\b")

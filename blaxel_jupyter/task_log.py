@@ -14,18 +14,9 @@ from collections.abc import Iterable
 import msgspec
 
 from blaxel_jupyter.errors import ProtocolError
+from blaxel_jupyter.json_values import UNREADABLE, dumped, is_json, lenient, words_in, words_of
 from blaxel_jupyter.salvage import past_separators, whole_values
-from blaxel_jupyter.task import (
-    UNREADABLE,
-    Event,
-    Events,
-    dumped,
-    is_json,
-    lenient,
-    read_event,
-    words_in,
-    words_of,
-)
+from blaxel_jupyter.task_events import Event, Events, KnownEvent, read_event
 
 
 class TaskLog(msgspec.Struct):
@@ -52,7 +43,7 @@ class TaskLog(msgspec.Struct):
 
 
 class _Log(msgspec.Struct):
-    events: list[Event]
+    events: list[KnownEvent]
     runId: msgspec.Raw = msgspec.Raw()
     chatId: msgspec.Raw = msgspec.Raw()
     status: msgspec.Raw = msgspec.Raw()
@@ -144,10 +135,7 @@ def read_data(data: bytes, warnings: Counter[str], name: str = "message") -> lis
     if not is_json(data):
         warnings[f"event is not JSON: {_shown(data)}"] += 1
         return []
-    event = read_event(data)
-    if not event.kind and name != "message":
-        event.kind = name
-    return [event]
+    return [read_event(data, "" if name == "message" else name)]
 
 
 def _salvaged(body: bytes, cut: bool) -> TaskLog:

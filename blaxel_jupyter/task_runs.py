@@ -21,21 +21,12 @@ from blaxel_jupyter.differences import content_differences, form_differences
 from blaxel_jupyter.errors import BlaxelError
 from blaxel_jupyter.fold import Fold
 from blaxel_jupyter.followed import Followed
+from blaxel_jupyter.json_values import text_of, time_of, words_of
 from blaxel_jupyter.parts import events_of
 from blaxel_jupyter.recording import read_recording, write_recording
 from blaxel_jupyter.table import Table
-from blaxel_jupyter.task import (
-    ENDED,
-    Event,
-    Task,
-    TaskEvent,
-    TaskStatus,
-    read_event,
-    status_of,
-    text_of,
-    time_of,
-    words_of,
-)
+from blaxel_jupyter.task import ENDED, Task, TaskEvent, TaskStatus, status_of
+from blaxel_jupyter.task_events import Event, read_event
 from blaxel_jupyter.task_log import TaskLog
 
 FROM_MESSAGES = "+messages"

@@ -13,7 +13,7 @@ from typing import Any
 
 from blaxel_jupyter.fold import Fold
 from blaxel_jupyter.table import Column, Table
-from blaxel_jupyter.task import FOLDED, Event, with_texts
+from blaxel_jupyter.task_events import FOLDED, Event, with_texts
 from blaxel_jupyter.task_items import TextBlock, ToolCall
 
 LATER = 1000

@@ -1,6 +1,8 @@
 """Read what tools are given and what they return, in the shapes that agents' runtimes use.
 
-Members that are missing or have another type are None (tasks protocol 3.7, 6.2). Pure: imports task only.
+Members that are missing or have another type are None (tasks protocol 3.7, 6.2).
+
+Pure: imports json_values only.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from blaxel_jupyter.task import UNREADABLE, lenient
+from blaxel_jupyter.json_values import UNREADABLE, lenient
 
 Given = tuple[str | None, str | None]
 Returned = tuple[str | None, str | None, int | None]

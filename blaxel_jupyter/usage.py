@@ -1,13 +1,14 @@
 """Read what a run cost: tokens, money, turns and time, from whichever event says it (tasks protocol 6.4).
 
-Pure: imports task only.
+Pure: imports task_events and json_values.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from blaxel_jupyter.task import Event, lenient
+from blaxel_jupyter.json_values import lenient
+from blaxel_jupyter.task_events import Event
 
 USAGE = {
     # column: member of result, of result.usage, of messageMetadata

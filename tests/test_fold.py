@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from blaxel_jupyter import task_tables
 from blaxel_jupyter.fold import Fold
-from blaxel_jupyter.task import read_event
+from blaxel_jupyter.task_events import read_event
 from blaxel_jupyter.task_items import ToolCall
 from tests import blackbox_examples as examples
 from tests.imitation.task_scripts import invented, merged, rechunked, truth

@@ -16,7 +16,7 @@ from blaxel_jupyter.panel.items import BATCH_ITEMS, SHOWN_TEXT
 from blaxel_jupyter.panel.story import SHOWN
 from blaxel_jupyter.panel.widget import LogPanel
 from blaxel_jupyter.recording import read_recording
-from blaxel_jupyter.task import read_event
+from blaxel_jupyter.task_events import read_event
 
 RECORDINGS = Path(__file__).parent / "blackbox"
 Message = tuple[dict[str, Any], list[bytes]]

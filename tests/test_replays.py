@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from blaxel_jupyter.fold import Fold
 from blaxel_jupyter.replays import Held, Replay, key_of, overlap
-from blaxel_jupyter.task import Event, read_event
+from blaxel_jupyter.task_events import Event, read_event
 from tests import blackbox_examples as examples
 from tests.imitation.task_scripts import (
     Script,

@@ -16,7 +16,7 @@ from blaxel_jupyter.fold import Fold
 from blaxel_jupyter.panel.story import clip, indented
 from blaxel_jupyter.panel.task_static import Printer, html, text
 from blaxel_jupyter.recording import read_recording
-from blaxel_jupyter.task import read_event
+from blaxel_jupyter.task_events import read_event
 from tests.test_static import HOSTILE, Reader
 
 RECORDINGS = Path(__file__).parent / "blackbox"

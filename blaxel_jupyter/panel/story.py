@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, TypeGuard
 
 from blaxel_jupyter.fold import Fold
+from blaxel_jupyter.json_values import lenient, text_of
 from blaxel_jupyter.panel.escapes import last_state, visible_text
-from blaxel_jupyter.task import lenient, text_of
 from blaxel_jupyter.task_items import Other, ToolCall
 
 LINE = 300

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from blaxel_jupyter import task_tables
 from blaxel_jupyter.fold import Fold
 from blaxel_jupyter.recording import read_recording
-from blaxel_jupyter.task import Event
+from blaxel_jupyter.task_events import Event
 from blaxel_jupyter.task_log import read_data, read_log, read_raw
 from blaxel_jupyter.wire import SseDecoder, encode_sse
 from tests import blackbox_examples as examples

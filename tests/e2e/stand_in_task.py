@@ -12,7 +12,7 @@ from typing import Any
 from blaxel_jupyter.fold import Fold
 from blaxel_jupyter.panel import LogPanel
 from blaxel_jupyter.recording import read_recording
-from blaxel_jupyter.task import read_event
+from blaxel_jupyter.task_events import read_event
 
 RECORDINGS = Path(__file__).parents[1] / "blackbox"
 
