@@ -42,9 +42,10 @@ def form_differences(
     common = set(ends[0]) & set(ends[1])
     if [key for key in ends[0] if key in common] != [key for key in ends[1] if key in common]:
         yield "order of the tool calls' results"
+    theirs = other.usage
     for name, value in one.usage.items():
-        if value != other.usage[name]:
-            yield f"{name}: {_shown(value)} / {_shown(other.usage[name])}"
+        if value != theirs[name]:
+            yield f"{name}: {_shown(value)} / {_shown(theirs[name])}"
     timed = [
         sum(call.duration_ms is not None for call in each.calls.values()) for each in (one, other)
     ]
