@@ -95,15 +95,23 @@ class Result:
 class Tab:
     """One page of Chromium, spoken to over its debugging protocol."""
 
-    def __init__(self, socket: WebSocket) -> None:
+    def __init__(self, socket: WebSocket, whole: WebSocket) -> None:
         self._socket = socket
+        self._whole = whole
         self._calls = 0
 
     def call(self, method: str, **parameters: Any) -> Any:
         """Call one method of the protocol and wait for its result."""
+        return self._call(self._socket, method, parameters)
+
+    def browser(self, method: str, **parameters: Any) -> Any:
+        """Call one method for the browser as a whole."""
+        return self._call(self._whole, method, parameters)
+
+    def _call(self, socket: WebSocket, method: str, parameters: dict[str, Any]) -> Any:
         self._calls += 1
-        self._socket.send(json.dumps({"id": self._calls, "method": method, "params": parameters}))
-        while (reply := json.loads(self._socket.recv())).get("id") != self._calls:
+        socket.send(json.dumps({"id": self._calls, "method": method, "params": parameters}))
+        while (reply := json.loads(socket.recv())).get("id") != self._calls:
             pass
         if "error" in reply:
             raise RuntimeError(f"{method}: {reply['error']['message']}")
@@ -143,10 +151,12 @@ def chromium(home: Path) -> Iterator[Tab]:
             pages = httpx.get(f"http://{base}/json").json()
             [url] = [page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page"]
             socket = create_connection(url, timeout=WAIT_SECONDS, suppress_origin=True)
-            tab = Tab(socket)
+            whole = create_connection(address.split()[-1], suppress_origin=True)
+            tab = Tab(socket, whole)
             tab.call("Emulation.setFocusEmulationEnabled", enabled=True)
             yield tab
             socket.close()
+            whole.close()
         finally:
             process.terminate()
             process.stderr.close()
