@@ -117,7 +117,7 @@ TYPE = """async (label, text, done) => {
   let said = '';
   for (let same = 0; same < 30 && performance.now() - start < 600000; ) {
     await new Promise((next) => setTimeout(next, 100));
-    same = said === count.textContent && !said.includes('…') ? same + 1 : 0;
+    same = said === count.textContent && !said.includes('%') ? same + 1 : 0;
     said = count.textContent;
   }
   return [longest, (performance.now() - start) / 1000 - 3, Math.max(0, ...window.tasks), said];

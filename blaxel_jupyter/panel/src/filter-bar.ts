@@ -4,6 +4,7 @@
 import { button, element, setText } from "./dom";
 import { icon } from "./icons";
 import { say } from "./page";
+import { progress } from "./row-set";
 
 const QUICK: [face: string, term: string, help: string][] = [
   ["stdout", "stream:stdout", "Only stdout"],
@@ -13,8 +14,6 @@ const QUICK: [face: string, term: string, help: string][] = [
 ];
 const HELP = `Words and "quoted text" must all occur; -word must not; a OR b; /regex/i
 level:error  level>=warning  stream:stderr  kind:gap  source:NAME  seq:100..200  time:2026-11-22T10:05`;
-
-const LAG = 20_000; // rows not judged yet from which on the count says that it is not the last word
 
 /** What the line needs of a filter. */
 export interface Filterable {
@@ -99,8 +98,8 @@ export class FilterBar {
   update(rows: number): void {
     const { error, expression, kept, scanned } = this.filtering;
     const n = (count: number) => count.toLocaleString("en");
-    const more = rows - scanned > LAG ? " …" : "";
-    const text = expression ? `${n(kept.count)} of ${n(rows)} lines${more}` : "";
+    const more = progress(scanned, rows);
+    const text = expression ? `${n(kept.count)} of ${n(rows)} lines${more && ` · ${more}`}` : "";
     setText(this.#count, error || text);
     this.#count.title = error || text;
     this.#count.classList.toggle("bxl-bad", error !== "");

@@ -36,6 +36,7 @@ export class LogView {
   readonly #unclaim: () => void;
   #current: number | null = null;
   #searched = "";
+  #marked = 0;
   #partial: [string, string, number?][] = [];
   #partialKey = "";
   /** The rows in the list, where not all are. */
@@ -280,7 +281,9 @@ export class LogView {
     }
     if (query && this.#current === null && count > 0) this.#go(1);
     this.#toolbar.update(this.#position());
-    this.#list.refresh();
+    if (this.#marked !== this.#search.marked) this.#list.refresh();
+    this.#marked = this.#search.marked;
+    this.#list.schedule();
   }
 
   #position(): number | null {

@@ -3,7 +3,7 @@
 
 import { visibleText } from "./ansi";
 import { FALSE, FilterError, parse, Row } from "./filter";
-import { lastState, SHOWN_BYTES } from "./store";
+import { SHOWN_BYTES } from "./store";
 
 export interface Query {
   text: string;
@@ -92,22 +92,20 @@ export function compiled(query: Query): RegExp {
 
 /** Positions, from 0, of the lines of a block that match as they are shown. */
 export function scan(pattern: RegExp, block: Uint8Array, n: number): Uint32Array {
-  const decoder = new TextDecoder();
+  const lines = shownLines(block);
   const found = new Uint32Array(n);
   let count = 0;
-  let at = 0;
   for (let row = 0; row < n; row++) {
-    const newline = block.indexOf(10, at);
-    const end = newline === -1 ? block.length : newline;
-    const state = lastState(block.subarray(at, end));
-    const line = decoder.decode(
-      state.length > SHOWN_BYTES ? state.subarray(0, SHOWN_BYTES) : state,
-    );
     pattern.lastIndex = 0;
-    if (pattern.test(visibleText(line))) found[count++] = row;
-    at = end + 1;
+    if (pattern.test(visibleText(beginning(lines[row])))) found[count++] = row;
   }
   return found.slice(0, count);
+}
+
+/** As much of a line as a row shows. */
+function beginning(line: string): string {
+  if (line.length * 3 <= SHOWN_BYTES) return line;
+  return new TextDecoder().decode(new TextEncoder().encode(line).subarray(0, SHOWN_BYTES));
 }
 
 /** [start, end, start, end, …] of the matches in one shown line. */

@@ -3,7 +3,7 @@
 
 import { Asker } from "./asker";
 import type { Query } from "./matching";
-import { RowSet } from "./row-set";
+import { progress, RowSet } from "./row-set";
 import type { LineStore } from "./store";
 
 const HIGHLIGHT_CACHE = 500;
@@ -16,7 +16,9 @@ export class Search {
   scanned = 0;
   rows = new RowSet();
   #highlights = new Map<number, number[]>();
-  #asked = new Set<number>();
+  /** Counts changes of the ranges to mark. */
+  marked = 0;
+  #wanted: [rows: number[], lines: string[]] | null = null;
   readonly #asker = new Asker((message) => {
     if (message) this.error = message;
     this.changed();
@@ -35,13 +37,19 @@ export class Search {
     this.scanned = 0;
     this.rows = new RowSet();
     this.#highlights.clear();
+    this.marked += 1;
     this.update();
     this.changed();
   }
 
   /** Go on with the rows that have arrived since. */
   update(): void {
-    if (!this.query || this.error || this.#asker.busy || this.scanned >= this.store.length) return;
+    if (!this.query || this.error || this.#asker.busy) return;
+    if (this.#wanted) this.#mark(this.query, ...this.#wanted);
+    else if (this.scanned < this.store.length) this.#scan(this.query);
+  }
+
+  #scan(query: Query): void {
     const from = this.scanned;
     const block = this.store.block(from);
     if (!block) {
@@ -50,11 +58,16 @@ export class Search {
     }
     const { n, text } = block;
     // A copy: posting a view would clone the whole message it points into.
-    this.#asker.ask({ kind: "scan", query: this.query, text: text.slice(), n }, (reply) => {
+    this.#asker.ask({ kind: "scan", query, text: text.slice(), n }, (reply) => {
       if (reply.kind === "scan") this.rows.add(from, reply.rows);
       this.scanned = from + n;
       this.update();
     });
+  }
+
+  /** How far the search is, while that is worth a word. */
+  get progress(): string {
+    return progress(this.scanned, this.store.length);
   }
 
   get count(): number {
@@ -68,24 +81,27 @@ export class Search {
 
   /** Ask for the ranges of rows that are on screen and match. */
   highlight(rows: number[], textOf: (row: number) => string): void {
-    if (!this.query || this.error || this.#asker.busy) return;
-    const wanted = rows.filter((row) => !this.#highlights.has(row) && !this.#asked.has(row));
-    if (wanted.length === 0) return;
-    if (this.#highlights.size > HIGHLIGHT_CACHE) this.#highlights.clear();
-    for (const row of wanted) this.#asked.add(row);
-    const lines = wanted.map(textOf);
-    this.#asker.ask({ kind: "highlight", query: this.query, lines }, (reply) => {
-      this.#asked.clear();
+    if (!this.query || this.error) return;
+    const wanted = rows.filter((row) => !this.#highlights.has(row));
+    this.#wanted = wanted.length > 0 ? [wanted, wanted.map(textOf)] : null;
+    this.update();
+  }
+
+  #mark(query: Query, rows: number[], lines: string[]): void {
+    this.#wanted = null;
+    this.#asker.ask({ kind: "highlight", query, lines }, (reply) => {
       if (reply.kind !== "highlight") return;
-      wanted.forEach((row, i) => {
+      if (this.#highlights.size > HIGHLIGHT_CACHE) this.#highlights.clear();
+      rows.forEach((row, i) => {
         this.#highlights.set(row, reply.ranges[i]);
       });
+      this.marked += 1;
       this.update();
     });
   }
 
   stop(): void {
     this.#asker.stop();
-    this.#asked.clear();
+    this.#wanted = null;
   }
 }

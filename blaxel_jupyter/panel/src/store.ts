@@ -49,7 +49,7 @@ export interface Shown {
 
 export const SHOWN_BYTES = 16_384;
 const MERGE_BYTES = 131_072; // small live batches are joined up to this size: few blocks, cheap copies
-const HELD_BYTES = 144 << 20; // a page of JupyterLab takes about 250 MB without us
+const HELD_BYTES = 128 << 20; // a page of JupyterLab takes about 260 MB without us
 const ROW_BYTES = 13; // held beside a row's text: flags, time, start
 const PIECE_BYTES = 1 << 19; // what a page of the kernel holds
 const PIECE_ROWS = 1 << 13;
@@ -71,7 +71,7 @@ export class LineStore implements Store {
   /** Rows that have been here, and the bytes of their text. */
   #seen = [0, 0];
 
-  /** `limit` is how many bytes are held at most; of three quarters of it the end of the log is sure. */
+  /** `limit` is how many bytes are held at most; of seven eighths of it the end of the log is sure. */
   constructor(private readonly limit = HELD_BYTES) {}
 
   /** Bytes of all rows' text, as far as is known. */
@@ -272,7 +272,7 @@ export class LineStore implements Store {
   /** The first of the blocks at the end that are always held. */
   #tail(): number {
     let at = this.#blocks.length;
-    for (let room = this.limit * 0.75; at > 0; at--) {
+    for (let room = (this.limit * 7) / 8; at > 0; at--) {
       const { cost, n } = this.#blocks[at - 1];
       room -= cost || n * (this.#usual + ROW_BYTES);
       if (room < 0) break;

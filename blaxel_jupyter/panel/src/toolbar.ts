@@ -10,6 +10,8 @@ export interface Searching {
   query: Query | null;
   error: string;
   count: number;
+  /** How far it is, while it is under way. */
+  progress?: string;
   set(query: Query): void;
 }
 
@@ -87,14 +89,15 @@ export class Toolbar {
 
   /** Show how the search stands; `position` is that of the match last gone to, from 0. */
   update(position: number | null): void {
-    const { query, error, count } = this.search;
+    const { query, error, count, progress } = this.search;
     let text = "";
     if (query && error) text = error;
-    else if (query && count === 0) text = "no match";
+    else if (query && count === 0) text = progress ? "0" : "no match";
     else if (query) {
       const at = position === null ? "" : `${(position + 1).toLocaleString("en")}/`;
       text = at + count.toLocaleString("en");
     }
+    if (query && !error && progress) text += ` · ${progress}`;
     setText(this.#count, text);
     this.#count.title = text;
     this.#count.classList.toggle("bxl-bad", Boolean(query && error));
