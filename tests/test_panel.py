@@ -160,6 +160,16 @@ def test_a_page_that_was_never_heard_gets_every_row() -> None:
     assert lines(panel.wire) == rows
 
 
+def test_whatever_is_sent_next_says_which_request_was_answered() -> None:
+    """A page that lost an answer sees so by the next message that it gets."""
+    run = Run("a")
+    panel = Panel(run)
+    panel.hear({"kind": "page", "id": 7, "from": 0, "n": 1})
+    run.add("b")
+    panel.flush()
+    assert panel.wire[-1][0]["answered"] == 7
+
+
 def test_a_row_larger_than_a_batch_travels_alone() -> None:
     """A row of 5 MB is sent whole, by itself."""
     rows = ["a", "b" * 5_000_000, "c"]

@@ -85,6 +85,7 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         self._lock = threading.Lock()
         self._sent = 0
         self._pace = Pace()
+        self._answered = 0
         self._header: dict[str, Any] | None = None
         self._command: Callable[..., object] | None = _obeying(runs)
         self._esm = _asset(SCRIPTS[self._source.view])
@@ -189,6 +190,7 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             self._obey(number, message.get("verb"), message.get("source"))
         else:
             self._reply({"kind": "error", "id": number, "error": "unknown request"})
+        self._answered = number  # for the page to see, in whatever it gets next, that an answer got lost
 
     def _page(self, number: int, first: object, n: object) -> None:
         total = self._source.total()
@@ -219,7 +221,7 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
 
     def _reply(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
         place = {"sent": self._sent, "epoch": self._source.epoch, "now": time.time()}
-        self.send({**place, **content}, buffers)
+        self.send({**place, "answered": self._answered, **content}, buffers)
 
     def _repr_mimebundle_(self, **_options: object) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the widget, and one line for a front end that has none."""

@@ -83,7 +83,7 @@ function shown(): string[] {
 }
 
 test("a new view asks how things are, and for all rows that were sent before", () => {
-  expect(kernel.sent).toEqual([{ kind: "page", id: 1, from: 0, n: 0, have: 0 }]);
+  expect(kernel.sent).toMatchObject([{ kind: "page", from: 0, n: 0, have: 0 }]);
   kernel.flushed = 10;
   kernel.say({ kind: "page", id: 1, status: HEADER });
   const [asked] = kernel.pages();
@@ -186,13 +186,23 @@ test("a page that the kernel refuses is not asked for for ever", () => {
 });
 
 test("an answer shows that what was asked before it got lost", () => {
-  kernel.batch("append", 2, 1);
-  kernel.batch("append", 5, 1);
-  kernel.batch("append", 9, 1);
+  kernel.lines = Array.from({ length: 8000 }, (_, i) => `line ${i}`);
+  kernel.batch("append", 2, 2000);
+  kernel.batch("append", 2005, 1);
   const [first, second] = kernel.pages();
-  expect([first.from, second.from]).toEqual([0, 3]);
+  expect([first.from, second.from]).toEqual([0, 2002]);
   kernel.batch("page", second.from, second.n, second.id); // and the first one's answer never comes
   expect(kernel.pages().filter(({ from }) => from === first.from)).toHaveLength(2);
+});
+
+test("any message may show that an answer got lost, but not what another page was answered", () => {
+  kernel.batch("append", 4, 1);
+  const [{ id }] = kernel.pages();
+  kernel.say({ kind: "status", answered: id + 2 ** 40 });
+  kernel.say({ kind: "status", answered: id - 1 });
+  expect(kernel.pages()).toHaveLength(1);
+  kernel.say({ kind: "status", answered: id });
+  expect(kernel.pages()).toHaveLength(2);
 });
 
 test("the kernel is told how far the page has got", () => {
@@ -213,11 +223,11 @@ test("what is fetched for longer than a moment is said, and stays to be read", (
 });
 
 test("rows that somebody looks at are asked for when all other places are taken", () => {
-  kernel.lines = Array.from({ length: 100 }, (_, i) => `line ${i}`);
-  for (let row = 1; row < 100; row += 2) kernel.batch("append", row, 1);
-  const before = kernel.pages().length;
-  session.store.want(20);
-  expect(kernel.pages()).toHaveLength(before);
-  session.store.want(20, true);
-  expect(kernel.pages().at(-1)).toMatchObject({ from: 20, n: 1 });
+  kernel.lines = Array(20_000).fill("");
+  for (let row = 1; row < 20_000; row += 2000) kernel.batch("append", row, 1999);
+  expect(kernel.pages()).toHaveLength(4);
+  session.store.want(16_000);
+  expect(kernel.pages()).toHaveLength(4);
+  session.store.want(16_000, true);
+  expect(kernel.pages().at(-1)).toMatchObject({ from: 16_000, n: 1 });
 });

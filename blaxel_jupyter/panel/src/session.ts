@@ -29,6 +29,8 @@ export interface Incoming {
   sent: number;
   /** Positions hold within one epoch: in another the story was read anew. */
   epoch: number;
+  /** The last request that was answered before this was said. */
+  answered?: number;
   /** The kernel's clock, epoch seconds. */
   now: number;
   status?: Facts;
@@ -51,7 +53,7 @@ export interface Store {
    * Of `total` positions, those that should be here and are not: how many, and what to ask for.
    * A store without it takes batches in their order only.
    */
-  lost?(total: number): { count: number; pieces: Piece[] };
+  lost?(total: number, asked: (position: number) => boolean): { count: number; pieces: Piece[] };
   /** Asks for positions that are not here, if there is anybody to ask. */
   ask?: (from: number, n: number, urgent: boolean) => void;
 }
@@ -92,9 +94,10 @@ export class Session<S extends Store, H extends Facts> {
   #epoch = 0;
   #early: [Incoming, DataView[]][] = [];
   /** Pages under way by their first position, in the order they were asked for. */
-  readonly #asked = new Map<number, { id: number; at: number }>();
+  readonly #asked = new Map<number, { id: number; n: number; at: number }>();
   #commands = new Map<number, number>();
-  #ids = 0;
+  readonly #first = Math.floor(Math.random() * 2 ** 31) * 2 ** 20; // pages share what a kernel says
+  #ids = this.#first;
   readonly #views = new Set<() => void>();
   readonly #timer: number;
 
@@ -152,8 +155,11 @@ export class Session<S extends Store, H extends Facts> {
     }
     if ((message.epoch ?? 0) !== this.#epoch) this.#startAgain(message.epoch);
     if (message.kind === "command") this.#answered(message);
-    if (message.kind === "page" && message.error === undefined) this.#arrived(message.id ?? 0);
-    if (buffers.length > 0) this.#take(message, buffers);
+    this.#arrived(message);
+    if (buffers.length > 0) {
+      this.#take(message, buffers);
+      this.#quiet = QUIET_MS[0];
+    }
     const refused = message.kind === "page" && message.error !== undefined;
     if (message.sent > this.#sent) this.#quiet = QUIET_MS[0]; // the next one may be lost
     if (message.sent > this.#sent || refused) this.#sent = message.sent;
@@ -168,9 +174,16 @@ export class Session<S extends Store, H extends Facts> {
   };
 
   /** The kernel answers in order: what was asked before and is not here got lost. */
-  #arrived(id: number): void {
-    this.#retry = RETRY_MS[0];
-    for (const [from, asked] of this.#asked) if (asked.id <= id) this.#asked.delete(from);
+  #arrived({ kind, id = 0, error, answered = 0 }: Incoming): void {
+    const last = kind === "page" ? id : answered;
+    if (last <= this.#first || last > this.#ids) return; // another page's
+    for (const [from, asked] of this.#asked) {
+      if (asked.id > last) continue;
+      this.#retry = RETRY_MS[0];
+      // What is refused is not asked for again at once.
+      if (error !== undefined && asked.id === id) asked.id = Number.POSITIVE_INFINITY;
+      else this.#asked.delete(from);
+    }
   }
 
   /** Tell how far we are, now and then: the kernel pushes no more than a view can take. */
@@ -205,7 +218,7 @@ export class Session<S extends Store, H extends Facts> {
   #repair(): void {
     const { store } = this;
     if (store.lost) {
-      const { count, pieces } = store.lost(this.#sent);
+      const { count, pieces } = store.lost(this.#sent, this.#isAsked);
       this.lost = count;
       for (const [from, n] of pieces) this.#ask(from, n, ASKED);
     } else {
@@ -215,12 +228,19 @@ export class Session<S extends Store, H extends Facts> {
     }
   }
 
+  readonly #isAsked = (position: number): boolean => {
+    for (const [from, { n }] of this.#asked) {
+      if (from <= position && position < from + n) return true;
+    }
+    return false;
+  };
+
   #ask(from: number, n: number, most: number): void {
-    if (n <= 0 || this.#asked.has(from) || this.#asked.size >= most) return;
+    if (n <= 0 || this.#isAsked(from) || this.#asked.size >= most) return;
     const now = Date.now();
     if (this.complete && this.#asked.size === 0) this.#heard = now; // nothing was to be heard until now
     const id = ++this.#ids;
-    this.#asked.set(from, { id, at: now });
+    this.#asked.set(from, { id, n, at: now });
     this.#send({ kind: "page", id, from, n });
   }
 

@@ -14,6 +14,8 @@ function batch(from: number, lines: string[], flags = 1): Batch {
   };
 }
 
+const never = () => false;
+
 function all(store: LineStore): string[] {
   return Array.from({ length: store.length }, (_, row) => store.shown(row).text);
 }
@@ -32,20 +34,24 @@ test("rows that are left out are filled from any side, in any pieces", () => {
   store.append(batch(0, ["a"]));
   store.append(batch(6, ["g"]));
   expect(store.length).toBe(7);
-  expect(store.lost(7)).toEqual({ count: 5, pieces: [[1, 5]] });
+  expect(store.lost(7, never)).toEqual({ count: 5, pieces: [[1, 5]] });
   store.append(batch(3, ["d"]));
-  expect(store.lost(9)).toEqual({
+  expect(store.lost(9, never)).toEqual({
     count: 6,
-    pieces: [
-      [7, 2],
-      [4, 2],
-      [1, 2],
-    ],
+    pieces: [[1, 8]],
   });
+  expect(store.lost(9, (row) => row < 3).pieces).toEqual([[4, 5]]);
+  store.append(batch(9, Array(3000).fill("")));
+  store.append(batch(3010, ["z"]));
+  expect(store.lost(3011, never).pieces).toEqual([
+    [3009, 1],
+    [1, 8],
+  ]);
   store.append(batch(0, ["A", "b", "c", "D", "e", "f", "G", "h"]));
   store.append(batch(8, ["i"]));
-  expect(all(store)).toEqual([..."abcdefghi"]);
-  expect(store.lost(9).count).toBe(0);
+  store.append(batch(3000, Array(10).fill("")));
+  expect(all(store).slice(0, 9)).toEqual([..."abcdefghi"]);
+  expect(store.lost(3011, never).count).toBe(0);
 });
 
 test("a row that is not held reads as nothing, and is asked for when it is wanted", () => {
@@ -75,7 +81,7 @@ test("of more than fits, the end and what was read last are held, and the rest c
   const held = Array.from({ length: 80_000 }, (_, row) => row).filter((row) => store.held(row));
   expect(held.length).toBeLessThan(40_000);
   expect(held).toContain(25);
-  expect(store.lost(80_000).count).toBe(0);
+  expect(store.lost(80_000, never).count).toBe(0);
   expect(held.at(-1)).toBe(79_999);
   expect(store.bytes).toBeGreaterThan(9_600_000);
   const asked: [number, number][] = [];
@@ -94,8 +100,8 @@ test("of more than fits, the end and what was read last are held, and the rest c
 test("rows that the kernel does not know of are not waited for", () => {
   const store = new LineStore();
   store.append(batch(0, ["a"]));
-  expect(store.lost(10).count).toBe(9);
-  expect(store.lost(1).count).toBe(0);
+  expect(store.lost(10, never).count).toBe(9);
+  expect(store.lost(1, never).count).toBe(0);
   expect(store.length).toBe(1);
 });
 

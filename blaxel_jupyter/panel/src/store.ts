@@ -53,6 +53,7 @@ const HELD_BYTES = 128 << 20; // a page of JupyterLab takes about 260 MB without
 const ROW_BYTES = 13; // held beside a row's text: flags, time, start
 const PIECE_BYTES = 1 << 19; // what a page of the kernel holds
 const PIECE_ROWS = 1 << 13;
+const NEAR_ROWS = 1 << 10; // sent once more rather than asking twice
 const AHEAD = 4; // blocks looked at from the one that is wanted
 const USUAL_BYTES = 100; // of a line, before there is one
 const CR = 13;
@@ -115,9 +116,9 @@ export class LineStore implements Store {
 
   /**
    * Rows near the end, of `total` that there are, that should be held and are not: how many, and the
-   * last pieces of them.
+   * last pieces of those that are not `asked` for. What is close together is one piece.
    */
-  lost(total: number): { count: number; pieces: Piece[] } {
+  lost(total: number, asked: (row: number) => boolean): { count: number; pieces: Piece[] } {
     this.#extend(total);
     for (let last = this.#blocks.at(-1); last && !last.held && this.length > total; ) {
       this.length = Math.max(total, last.from); // the kernel does not know of these rows
@@ -131,7 +132,12 @@ export class LineStore implements Store {
       const { held, from, n } = this.#blocks[i];
       if (held) continue;
       count += n;
-      if (pieces.length < AHEAD) pieces.push([from, n]);
+      if (asked(from)) continue;
+      const after = pieces.at(-1);
+      if (after && after[0] - from - n < NEAR_ROWS && after[0] + after[1] - from <= this.#piece) {
+        after[1] += after[0] - from;
+        after[0] = from;
+      } else if (pieces.length < AHEAD) pieces.push([from, n]);
     }
     return { count, pieces };
   }
@@ -213,9 +219,14 @@ export class LineStore implements Store {
     return this.#seen[0] > 0 ? this.#seen[1] / this.#seen[0] : USUAL_BYTES;
   }
 
+  /** Rows of a page, about. */
+  get #piece(): number {
+    return Math.max(1, Math.min(PIECE_ROWS, Math.floor(PIECE_BYTES / this.#usual)));
+  }
+
   /** Leave rows out up to `total`, in pieces as large as a page. */
   #extend(total: number): void {
-    const piece = Math.max(1, Math.min(PIECE_ROWS, Math.floor(PIECE_BYTES / this.#usual)));
+    const piece = this.#piece;
     while (this.length < total) {
       let last = this.#blocks.at(-1);
       if (!last || last.held || last.n >= piece) {
