@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Iterable
 from random import Random
 from typing import Any
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from blaxel_jupyter import task_tables
 from blaxel_jupyter.fold import Fold
 from blaxel_jupyter.task_events import read_event
-from blaxel_jupyter.task_items import ToolCall
+from blaxel_jupyter.task_items import Other, ToolCall
+from blaxel_jupyter.task_log import read_log
 from tests import blackbox_examples as examples
 from tests.imitation.task_scripts import invented, merged, rechunked, truth
 from tests.task_values import EVENTS, JSON
@@ -372,6 +374,75 @@ def test_unknown_types_and_what_cannot_be_paired_are_told() -> None:
 def test_every_example_is_told_as_it_is(name: str) -> None:
     events = examples.events(name)
     assert told(folded(events)) == truth(events)
+
+
+# Many at once
+
+
+def state(fold: Fold) -> dict[str, Any]:
+    """Return all that a fold tells, but for how its changes were announced."""
+    shown = [
+        (type(item).__name__, *[getattr(item, name) for name in SHOWN if hasattr(item, name)])
+        for item in fold.items
+    ]
+    facts = {name: getattr(fold, name) for name in FACTS}
+    payloads = [item.event.json for item in fold.items if isinstance(item, Other)]
+    return {
+        **facts,
+        "items": shown,
+        "problems": sorted(fold.problems(ended=True)),
+        "payloads": payloads,
+    }
+
+
+SHOWN = (
+    *("type", "seq", "kind", "block_id", "segment", "first_seq", "last_seq", "pieces", "closed"),
+    *("tool_call_id", "tool_name", "state", "input", "output", "error_text", "call_index", "item"),
+    *("start_seq", "input_seq", "end_seq", "chars"),
+)
+FACTS = (
+    *("files", "usage", "error", "finish_status", "terminal", "started_at", "n_text_deltas"),
+    *("text_chars", "unknown", "warnings"),
+)
+WHOLE_CALLS = st.sampled_from(["a", "b", "c"]).map(
+    lambda name: [start(name), given_input(name), output(name)]
+)
+SAID = st.lists(st.sampled_from("ab"), max_size=4).map(
+    lambda ids: [{"type": "text-delta", "id": key, "delta": key} for key in ids]
+)
+STRETCHES = st.lists(WHOLE_CALLS | SAID | EVENTS.map(lambda event: [event]), max_size=8)
+
+
+def both_ways(events: list[Any]) -> tuple[Fold, Fold]:
+    """Fold a log's events one by one, and all at once."""
+    body = json.dumps({"status": "running", "events": events}).encode()
+    one_by_one, at_once = Fold(), Fold()
+    for seq, event in enumerate(read_log(body).events):
+        one_by_one.add(seq, event)
+    at_once.extend(0, read_log(body).read)
+    return one_by_one, at_once
+
+
+@settings(deadline=None)
+@given(STRETCHES)
+def test_many_events_at_once_tell_what_each_in_turn_tells(stretches: list[list[Any]]) -> None:
+    one_by_one, at_once = both_ways([event for stretch in stretches for event in stretch])
+    assert state(at_once) == state(one_by_one)
+
+
+@pytest.mark.parametrize("name", examples.LINES)
+def test_an_example_at_once_tells_what_its_events_in_turn_tell(name: str) -> None:
+    one_by_one, at_once = both_ways(examples.events(name))
+    assert state(at_once) == state(one_by_one)
+    assert set(at_once.touched) == set(one_by_one.touched) == set(range(len(at_once.items)))
+
+
+def test_a_fold_that_nobody_holds_is_gone_at_once() -> None:
+    """A cycle would keep a run's memory until the collector comes by."""
+    fold = folded([start(), given_input(), output(), delta("a"), {"type": "finish"}])
+    gone = weakref.ref(fold)
+    del fold
+    assert gone() is None
 
 
 # Whatever comes
