@@ -99,6 +99,33 @@ export class VirtualList {
     this.refresh();
   }
 
+  /** Change the rows, and leave one on screen where it stands; `change` returns its place then. */
+  keep(place: number, change: () => number): void {
+    const top = this.#places().find(([one]) => one === place)?.[1] ?? 0;
+    const fresh = this.pinned ? 0 : this.#count - this.seen;
+    const after = change();
+    this.pinned = false;
+    this.refresh();
+    this.paint();
+    const { clientHeight } = this.scroller;
+    const perRow = this.#rowHeight * this.#stretch;
+    this.#move((after * perRow - top) / (this.#count * perRow - clientHeight));
+    const there = this.#places();
+    const moved = top - (there.find(([one]) => one === after)?.[1] ?? top);
+    if (this.#wrapped && there.length > 0 && moved !== 0) {
+      const places = there.map(([row, at, height]): Place => [row, at + moved, height]);
+      this.#move(heldFraction(places, this.#count, clientHeight));
+    }
+    this.seen = this.#count - fresh;
+    this.pinned = this.scroller.scrollTop >= this.#scrollRange() - AT_END;
+  }
+
+  #move(fraction: number): void {
+    this.scroller.scrollTop = Math.max(0, Math.min(1, fraction)) * this.#scrollRange();
+    this.#top = this.scroller.scrollTop;
+    this.paint();
+  }
+
   toEnd(): void {
     this.pinned = true;
     this.#toTail(); // now: a scroll event that is still under way must find it there

@@ -7,6 +7,7 @@ import { Filtering } from "./filtering";
 import { HeaderView, type LogSession } from "./header";
 import { VirtualList } from "./list";
 import { claimKeys, isChord, saveText, say } from "./page";
+import { type Reading, reading } from "./reading";
 import type { RowSet } from "./row-set";
 import { fillBlank, fillPartial, fillRow, rowText } from "./rows";
 import { Search } from "./search";
@@ -31,6 +32,7 @@ export class LogView {
   readonly #search: Search;
   readonly #filtering: Filtering;
   readonly #bar: FilterBar;
+  readonly #reading: Reading;
   readonly #funnel: HTMLButtonElement;
   readonly #unsubscribe: () => void;
   readonly #unclaim: () => void;
@@ -56,9 +58,16 @@ export class LogView {
       (other) => this.#filterChanged(other),
     );
     this.#header = new HeaderView(session, (row) => this.#context(row));
+    this.#reading = reading({
+      session,
+      scroller: this.#scroller,
+      list: () => this.#list,
+      here: () => this.#here(),
+      go: (row) => this.#goAt(row),
+    });
     this.#toolbar = new Toolbar(this.#search, {
       go: (direction) => this.#go(direction),
-      wrap: (on) => this.#list.wrap(on),
+      looks: this.#reading.looks,
       copy: () => void this.#copy(),
       download: () => void this.#download(),
       leave: () => this.#scroller.focus(),
@@ -85,7 +94,7 @@ export class LogView {
     this.#scroller.setAttribute("aria-label", "Log lines");
     this.#scroller.setAttribute("aria-live", "off"); // the header's status speaks, not every line
     this.#scroller.addEventListener("keydown", (event) => this.#key(event));
-    this.#unclaim = claimKeys(this.#scroller, (event) => event.key !== "Enter");
+    this.#unclaim = claimKeys(this.#scroller, () => true);
     this.#badge.type = "button";
     this.#badge.hidden = true;
     this.#list = new VirtualList(
@@ -107,7 +116,9 @@ export class LogView {
       this.#toolbar.root,
       this.#bar.root,
       body,
+      this.#reading.details.root,
     );
+    this.#reading.apply();
     this.#unsubscribe = session.subscribe(() => this.#changed());
     this.#changed();
   }
@@ -125,16 +136,21 @@ export class LogView {
 
   /** How many rows are in the list, without lines that have not ended. */
   get #count(): number {
-    return this.#map ? this.#map.count : this.session.store.length;
+    return this.#reading.folds.count;
   }
 
   /** The row at a place of the list, and the place of a row, or of the next one that is there. */
   #row(place: number): number {
-    return this.#map ? this.#map.at(place) : place;
+    return this.#reading.folds.at(place);
   }
 
   #place(row: number): number {
-    return this.#map ? this.#map.position(row) : row;
+    return this.#reading.folds.position(row);
+  }
+
+  /** The row that keys are about: the one gone to last, or the first on screen. */
+  #here(): number {
+    return this.#current ?? this.#row(this.#list.visible()[0]) ?? 0;
   }
 
   #fill(node: HTMLElement, place: number): void {
@@ -156,6 +172,7 @@ export class LogView {
     const { expression, scanned, kept } = this.#filtering;
     const out = !this.#map && expression !== "" && row < scanned && !kept.has(row);
     node.classList.toggle("bxl-out", out);
+    this.#reading.dress(node, row);
     this.#sources.mark(node, store.source(row));
   }
 
@@ -177,6 +194,7 @@ export class LogView {
     this.#search.update();
     this.#filtering.update();
     this.#bar.update(this.session.store.length);
+    this.#reading.update();
     this.#sources.update();
     this.#list.schedule();
     const empty = this.#count + this.#partial.length === 0;
@@ -238,7 +256,7 @@ export class LogView {
     const { store } = this.session;
     if (other) {
       if (!this.#list.pinned) this.#anchor ??= this.#row(this.#list.visible()[0]) ?? 0;
-      this.#map = expression && this.#bar.hides ? kept : null;
+      this.#map = this.#reading.folds.base = expression && this.#bar.hides ? kept : null;
       this.#catchingUp = true;
       this.#list.refresh();
     } else if (!this.#map) this.#list.refresh();
@@ -254,6 +272,7 @@ export class LogView {
 
   /** Bring a row on screen, or the next one that the filter keeps. */
   #goTo(row: number, where: "top" | "near"): void {
+    this.#reading.reveal(row);
     this.#list.paint(); // it counts from what it painted last
     const place = this.#place(row);
     if (where === "top") this.#list.show(place);
@@ -295,13 +314,19 @@ export class LogView {
   #go(direction: 1 | -1): void {
     const { rows } = this.#search;
     if (rows.count === 0) return;
-    const at = this.#current ?? this.#row(this.#list.visible()[0]) ?? 0;
+    const at = this.#here();
     let position = rows.position(at);
     if (this.#current !== null && (direction < 0 || rows.has(at))) position += direction;
     const found = nextShown(rows, this.#map, (position + rows.count) % rows.count, direction);
     if (found === null) return;
-    this.#current = found;
-    this.#list.reveal(this.#place(found));
+    this.#goAt(found);
+  }
+
+  /** Bring a row on screen, marked. */
+  #goAt(row: number): void {
+    this.#current = row;
+    this.#reading.reveal(row);
+    this.#list.reveal(this.#place(row));
     this.#toolbar.update(this.#position());
     this.#list.refresh();
   }
@@ -313,7 +338,8 @@ export class LogView {
       n: () => this.#go(1),
       N: () => this.#go(-1),
       f: () => this.#openFilter(true),
-      c: () => this.#context(this.#current ?? this.#row(this.#list.visible()[0])),
+      c: () => this.#context(this.#here()),
+      ...this.#reading.keys,
       End: () => this.#list.toEnd(),
       Home: () => this.#list.show(0),
       PageUp: () => this.#list.page(-1),
@@ -362,7 +388,8 @@ export class LogView {
         say(this.root, (error as Error).message);
         return;
       }
-      const lines = Array.from({ length: this.#count }, (_, at) => rowText(store, this.#row(at)));
+      const length = this.#map?.count ?? store.length; // folded lines as well
+      const lines = Array.from({ length }, (_, at) => rowText(store, this.#map?.at(at) ?? at));
       lines.push(...this.#partial.map(([, line]) => visibleText(line)));
       text = `${lines.join("\n")}\n`;
     }

@@ -4,9 +4,10 @@
 import { type Colour, palette, type Span, type Style, spans } from "./ansi";
 import { button, element } from "./dom";
 import { size } from "./header";
+import { anchor, links } from "./links";
 import { GAP, KIND, type LineStore, NOTICE, STDERR, STREAM } from "./store";
 
-const SHOWN_CHARACTERS = 4000;
+export const SHOWN_CHARACTERS = 4000;
 
 /** The row's text as it is shown: what search, marks and copy work on. */
 export function rowSpans(store: LineStore, row: number): { spans: Span[]; cut: string } {
@@ -20,14 +21,9 @@ export function rowSpans(store: LineStore, row: number): { spans: Span[]; cut: s
   }
   const shown = store.shown(row);
   const all = spans(shown.text);
-  let left = SHOWN_CHARACTERS;
-  let cut = 0;
-  const kept: Span[] = [];
-  for (const span of all) {
-    if (left > 0) kept.push({ text: span.text.slice(0, left), style: span.style });
-    cut += Math.max(0, span.text.length - left);
-    left = Math.max(0, left - span.text.length);
-  }
+  const kept = between(all, 0, SHOWN_CHARACTERS);
+  const length = all.reduce((sum, span) => sum + span.text.length, 0);
+  const cut = Math.max(0, length - SHOWN_CHARACTERS);
   if (shown.cut > 0) return { spans: kept, cut: `… ${size(shown.cut + cut)} more` };
   return { spans: kept, cut: cut > 0 ? `… ${cut.toLocaleString("en")} more characters` : "" };
 }
@@ -59,7 +55,7 @@ export function fillRow(
   if (kind !== 0 || (flags & STREAM) === STDERR) gutter.append(element("span", "bxl-hidden", said));
   const text = element("span", "bxl-text");
   const { spans: pieces, cut } = rowSpans(store, row);
-  appendMarked(text, pieces, marks ?? []);
+  appendLinked(text, pieces, marks ?? [], cut !== "");
   if (cut) text.append(element("span", "bxl-cut", cut));
   node.append(gutter, text);
   if (!context) return;
@@ -86,16 +82,38 @@ export function fillPartial(node: HTMLElement, [stream, line]: [string, string])
   node.append(gutter, text);
 }
 
-function rowTitle(store: LineStore, row: number): string {
+export function rowTitle(store: LineStore, row: number): string {
   const stream = ["", "stdout", "stderr", "system"][store.flags(row) & STREAM];
   const received = store.received(row);
   const time = Number.isNaN(received) ? "" : new Date(received).toLocaleTimeString();
   return [`row ${(row + 1).toLocaleString("en")}`, stream, time].filter(Boolean).join(" · ");
 }
 
-/** Append spans, split where a search mark begins or ends. */
-export function appendMarked(parent: HTMLElement, pieces: Span[], marks: number[]): void {
+/** Append spans, those of a link inside it; `cut` tells that the line goes on. */
+function appendLinked(parent: HTMLElement, pieces: Span[], marks: number[], cut: boolean): void {
   let at = 0;
+  for (const link of links(pieces.map((span) => span.text).join(""), cut)) {
+    appendMarked(parent, between(pieces, at, link.start), marks, at);
+    const inside = anchor(link);
+    appendMarked(inside, between(pieces, link.start, link.end), marks, link.start);
+    parent.append(inside);
+    at = link.end;
+  }
+  appendMarked(parent, between(pieces, at, Number.POSITIVE_INFINITY), marks, at);
+}
+
+/** The spans between two places of their text. */
+export function between(pieces: Span[], from: number, to: number): Span[] {
+  let at = 0;
+  return pieces.flatMap(({ text, style }) => {
+    const piece = text.slice(Math.max(0, from - at), Math.max(0, to - at));
+    at += text.length;
+    return piece ? [{ text: piece, style }] : [];
+  });
+}
+
+/** Append spans that begin at a place of the line, split where a search mark begins or ends. */
+export function appendMarked(parent: HTMLElement, pieces: Span[], marks: number[], at = 0): void {
   for (const { text, style } of pieces) {
     const end = at + text.length;
     let from = at;

@@ -1,4 +1,4 @@
-// Search box, wrap, copy and download: what a reader does with what is shown.
+// Search box, copy and download: what a reader does with what is shown.
 // It drives the search and calls back for the rest; the list is the view's.
 
 import { button, element, setText } from "./dom";
@@ -21,7 +21,8 @@ export interface Actions {
   /** Where is searched: "the log". */
   place: string;
   go(direction: 1 | -1): void;
-  wrap?(on: boolean): void;
+  /** Buttons for how things are shown. */
+  looks?: HTMLElement[];
   copy(): void;
   download(): void;
   leave(): void;
@@ -70,9 +71,9 @@ export class Toolbar {
       button("Next match", "down", () => actions.go(1)),
       this.middle,
     );
-    const { wrap, things } = actions;
-    if (wrap) this.root.append(this.#toggle("Wrap long lines", "wrap", wrap));
+    const { looks = [], things } = actions;
     this.root.append(
+      ...looks,
       button(`Copy the selection, or all ${things}`, "copy", actions.copy),
       button(`Download all ${things} as text`, "download", actions.download),
     );
@@ -119,11 +120,10 @@ export class Toolbar {
     if (!same) this.search.set(query);
   }
 
-  #toggle(label: string, face: "wrap" | ".*" | "Aa", changed: (on: boolean) => void) {
-    const made = button(label, face === "wrap" ? face : { text: face }, () => {
-      const on = made.getAttribute("aria-pressed") !== "true";
-      made.setAttribute("aria-pressed", String(on));
-      changed(on);
+  #toggle(label: string, text: string, changed: () => void) {
+    const made = button(label, { text }, () => {
+      made.setAttribute("aria-pressed", String(made.getAttribute("aria-pressed") !== "true"));
+      changed();
     });
     made.setAttribute("aria-pressed", "false");
     return made;

@@ -1,0 +1,104 @@
+// Show one row at length in a drawer under the list: its fields, the states it went through, its whole
+// text. Nothing in the list moves. One row at a time.
+
+import { visibleText } from "./ansi";
+import { button, element } from "./dom";
+import { type Field, fields } from "./fields";
+import { size } from "./header";
+import { rowTitle, SHOWN_CHARACTERS } from "./rows";
+import { states } from "./states";
+import { type LineStore, lastState } from "./store";
+
+const FIELDS = 200;
+const STATES = 100; // at each end
+const STEP = 65_536; // bytes of a long line shown at once
+const PARSED = 1 << 20; // bytes of a line that is read for fields
+const ESC = 27;
+
+export class Details {
+  readonly root = element("section", "bxl-details");
+  /** The row that is shown; null while the drawer is shut. */
+  row: number | null = null;
+
+  constructor(
+    private readonly store: LineStore,
+    private readonly leave: () => void,
+  ) {
+    this.root.hidden = true;
+    this.root.ariaLabel = "Details of a line";
+    this.root.addEventListener("keydown", ({ key }) => {
+      if (key === "Escape") this.close();
+    });
+  }
+
+  /** Show a row, or shut the drawer where it shows that row already. */
+  toggle(row: number): void {
+    if (row === this.row) this.close();
+    else this.open(row);
+  }
+
+  open(row: number): void {
+    this.row = row;
+    const { root, store } = this;
+    const raw = store.raw(row);
+    const state = lastState(raw);
+    const found = state.length > PARSED ? null : fields(decoded(state));
+    const { all, more } = states(raw);
+    const title = element("span", "", rowTitle(store, row));
+    const body = element("div", "bxl-whole");
+    body.tabIndex = 0;
+    if (found) body.append(pairs(found, FIELDS, 0));
+    if (all.length > 1) {
+      const history = all.map((text, i): Field => [more ? "" : String(i + 1), visibleText(text)]);
+      body.append(pairs(history, STATES, STATES));
+    }
+    if (!body.firstChild || state.length > SHOWN_CHARACTERS) body.append(...pieces(state, 0));
+    const close = button("Close the details (Esc)", { text: "✕" }, () => this.close());
+    root.replaceChildren(element("div", "bxl-details-head", title, close), body);
+    root.hidden = false;
+    root.scrollIntoView({ block: "nearest" });
+  }
+
+  close(): void {
+    this.row = null;
+    this.root.hidden = true;
+    this.leave();
+  }
+}
+
+/** Names and values under one another: the first and the last, and how many are left out between. */
+function pairs(rows: Field[], first: number, last: number): HTMLElement {
+  const left = rows.length - first - last;
+  const kept =
+    left > 0 ? rows.toSpliced(first, left, ["…", `${left.toLocaleString("en")} more`]) : rows;
+  const items = kept.flatMap(([name, value]) => [
+    element("dt", "", name),
+    element("dd", "", value),
+  ]);
+  return element("dl", "bxl-pairs", ...items);
+}
+
+/** A part of a long line, and a button for the next. */
+function pieces(state: Uint8Array, from: number): (Node | string)[] {
+  const end = stepEnd(state, from);
+  const text = decoded(state.subarray(from, end));
+  if (end === state.length) return [text];
+  const face = `… ${size(state.length - end)} more`;
+  const more = button("Show more", { text: face }, () => more.replaceWith(...pieces(state, end)));
+  more.className = "bxl-more";
+  return [text, more];
+}
+
+/** Where a part ends that begins at a byte: not inside a character, nor, if it can be, inside an escape. */
+export function stepEnd(bytes: Uint8Array, from: number): number {
+  let end = from + STEP;
+  if (end >= bytes.length) return bytes.length;
+  const last = bytes.lastIndexOf(ESC, end);
+  if (last > end - 32 && last > from) end = last;
+  while ((bytes[end] & 0xc0) === 0x80) end -= 1;
+  return end;
+}
+
+function decoded(bytes: Uint8Array): string {
+  return visibleText(new TextDecoder().decode(bytes));
+}

@@ -1,0 +1,184 @@
+// How a reader has the lines: numbers, times, wrapping, folded groups, and the details of one.
+// It dresses the rows that the log's view has filled, and says which rows are in the list.
+
+import { visibleText } from "./ansi";
+import { Details } from "./details";
+import { button } from "./dom";
+import { hasFields } from "./fields";
+import { Folds } from "./folds";
+import { Groups } from "./groups";
+import type { LogSession } from "./header";
+import type { VirtualList } from "./list";
+import { load, save } from "./preferences";
+import { states } from "./states";
+import { KIND, lastState, STREAM } from "./store";
+import { clock, elapsed } from "./times";
+
+const HEAD = 400; // bytes of a line that tell whether it belongs to a group
+const NEAR = 1000; // rows above and below in which all groups are folded at once
+const TIMES = { off: "local", local: "relative", relative: "off" } as const; // one after the other
+
+/** What this needs of the log's view. */
+export interface View {
+  session: LogSession;
+  scroller: HTMLElement;
+  list(): VirtualList;
+  /** The row that keys are about. */
+  here(): number;
+  /** Bring a row on screen, marked. */
+  go(row: number): void;
+}
+
+export type Reading = ReturnType<typeof reading>;
+
+export function reading({ session, scroller, list, here, go }: View) {
+  const { store } = session;
+  const liked = load();
+  const folds = new Folds(() => store.length);
+  const groups = new Groups((row) => {
+    if (row >= store.length || !store.held(row)) return null;
+    const line = new TextDecoder().decode(lastState(store.raw(row)).subarray(0, HEAD));
+    const of = store.source(row) * 16 + (store.flags(row) & (KIND | STREAM));
+    return { line: visibleText(line), of };
+  });
+  const focus = () => scroller.focus({ preventScroll: true });
+  const details = new Details(store, focus);
+  let known = 0; // rows there were at the last update
+
+  /** Show the lines as the reader likes them. */
+  const apply = () => {
+    const { numbers, time, wrap } = liked;
+    const timed = time !== "off";
+    [numbers, timed, wrap].forEach((on, i) => {
+      looks[i].ariaPressed = String(on);
+    });
+    scroller.classList.toggle("bxl-numbers", numbers);
+    scroller.classList.toggle("bxl-times", timed);
+    list().wrap(wrap);
+  };
+
+  /** Return what changes how lines are shown, and remembers it. */
+  const change = (how: () => unknown) => () => {
+    how();
+    save(liked);
+    if (list().pinned) apply();
+    else keep(folds.at(list().visible()[0]), apply);
+  };
+
+  /** Change what is in the list, and leave a row where it stands, or the one that it is folded behind. */
+  const keep = (row: number, change: () => unknown) => {
+    list().keep(folds.position(row), () => {
+      change();
+      const first = folds.around(row)?.[0] ?? row;
+      return folds.position(folds.behind(first) > 0 ? first : row);
+    });
+    focus();
+  };
+
+  /** Fold or open the group that a row is in. */
+  const turn = (row: number) => {
+    const group = folds.around(row) ?? groups.around(row);
+    if (group) keep(row, () => folds.open(row) || folds.fold(group));
+  };
+
+  /** Open what is folded near; where nothing is, fold all groups near. */
+  const turnAll = () =>
+    keep(here(), () => {
+      let row = Math.max(0, here() - NEAR);
+      const end = row + 2 * NEAR;
+      if (folds.open(row, end)) return;
+      while (row < end) {
+        const group = groups.around(row);
+        if (group) folds.fold(group);
+        row = group?.[1] ?? row + 1;
+      }
+    });
+
+  const step = (by: 1 | -1) => {
+    const place = Math.min(folds.count - 1, folds.position(here()) + by);
+    if (place >= 0) go(folds.at(place));
+    if (details.row !== null) details.open(here());
+  };
+
+  const keys: Record<string, () => void> = {
+    l: change(() => (liked.numbers = !liked.numbers)),
+    t: change(() => (liked.time = TIMES[liked.time])),
+    w: change(() => (liked.wrap = !liked.wrap)),
+    z: () => turn(here()),
+    Z: turnAll,
+    j: () => step(1),
+    k: () => step(-1),
+    Enter: () => details.toggle(here()),
+    Escape: () => details.close(),
+  };
+  const looks = [
+    button("Line numbers (l)", { text: "#" }, keys.l),
+    button("Arrival times (t)", "clock", keys.t),
+    button("Wrap long lines (w)", "wrap", keys.w),
+  ];
+
+  const time = (row: number) => {
+    const at = store.received(row);
+    if (Number.isNaN(at) || liked.time === "off") return "";
+    if (liked.time === "local") return clock(at);
+    const started = session.header?.started;
+    return elapsed(at - (started ? started * 1000 : store.received(0)));
+  };
+
+  return {
+    folds,
+    details,
+    keys,
+    /** Buttons for the toolbar. */
+    looks,
+    apply,
+
+    /** Rows may have arrived. */
+    update() {
+      const before = known;
+      known = store.length;
+      if (known === before) return;
+      scroller.style.setProperty("--bxl-digits", String(Math.max(3, `${known}`.length)));
+      const { tail } = folds;
+      const grown = tail?.[1] === before && groups.around(tail[0]);
+      if (grown) folds.fold(grown);
+      const first = [before - 2, before - 1].find((row) => row >= 0 && groups.begins(row));
+      if (first !== undefined) list().drop(folds.position(first)); // its sign is new
+    },
+
+    /** Put into a filled row what belongs to this log alone. */
+    dress(node: HTMLElement, row: number) {
+      const [gutter, text] = node.children as unknown as HTMLElement[];
+      gutter.dataset.n = String(row + 1);
+      gutter.dataset.at = time(row);
+      if ((store.flags(row) & KIND) !== 0) return;
+      const open = () => details.toggle(row);
+      const small = (face: string, act = open, name = "bxl-more") => {
+        const made = button(act === open ? "Details (Enter)" : "Fold (z)", { text: face }, act);
+        made.className = name;
+        made.tabIndex = -1; // keys do it: not one stop for each row
+        return made;
+      };
+      const line = text.textContent ?? "";
+      const cut = text.querySelector(".bxl-cut");
+      cut?.replaceWith(small(cut.textContent ?? ""));
+      const { all, more } = states(store.raw(row));
+      const n = all.length.toLocaleString("en");
+      if (all.length > 1) text.append(small(`⟳ ${n}${more ? "+" : ""} states`));
+      else if (hasFields(line)) text.append(small("{…}"));
+      const folded = folds.behind(row);
+      const fold = () => turn(row);
+      if (folded > 0) text.append(small(`+ ${folded.toLocaleString("en")} lines`, fold));
+      else if (!groups.begins(row)) return;
+      const sign = small(folded > 0 ? "▸" : "▾", fold, "bxl-fold");
+      sign.ariaExpanded = String(folded === 0);
+      gutter.append(sign);
+    },
+
+    /** Open the fold that hides a row. */
+    reveal(row: number) {
+      const first = folds.around(row)?.[0] ?? row;
+      if (row !== first) keep(first, () => folds.open(row));
+    },
+  };
+}
