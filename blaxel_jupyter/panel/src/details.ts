@@ -13,7 +13,6 @@ const FIELDS = 200;
 const STATES = 100; // at each end
 const STEP = 65_536; // bytes of a long line shown at once
 const PARSED = 1 << 20; // bytes of a line that is read for fields
-const ESC = 27;
 
 export class Details {
   readonly root = element("section", "bxl-details");
@@ -80,23 +79,14 @@ function pairs(rows: Field[], first: number, last: number): HTMLElement {
 
 /** A part of a long line, and a button for the next. */
 function pieces(state: Uint8Array, from: number): (Node | string)[] {
-  const end = stepEnd(state, from);
+  let end = Math.min(from + STEP, state.length);
+  while ((state[end] & 0xc0) === 0x80) end -= 1; // never inside a character
   const text = decoded(state.subarray(from, end));
   if (end === state.length) return [text];
   const face = `… ${size(state.length - end)} more`;
   const more = button("Show more", { text: face }, () => more.replaceWith(...pieces(state, end)));
   more.className = "bxl-more";
   return [text, more];
-}
-
-/** Where a part ends that begins at a byte: not inside a character, nor, if it can be, inside an escape. */
-export function stepEnd(bytes: Uint8Array, from: number): number {
-  let end = from + STEP;
-  if (end >= bytes.length) return bytes.length;
-  const last = bytes.lastIndexOf(ESC, end);
-  if (last > end - 32 && last > from) end = last;
-  while ((bytes[end] & 0xc0) === 0x80) end -= 1;
-  return end;
 }
 
 function decoded(bytes: Uint8Array): string {

@@ -12,8 +12,6 @@ export interface Link {
   title: string;
 }
 
-const MAX_LINKS = 50; // of one line
-const SCHEMES = ["http:", "https:", "mailto:"];
 const CANDIDATE =
   /(?<![\w+:./@\\-])(?:https?:\/\/[^\s/]|mailto:)[^\s<>"'`\\^{|}\u200b-\u200f\u2400-\u2421]*/giu;
 const HIDDEN = /^(?:[\u200b-\u200f\u2400-\u2421]|<U\+)/; // what ansi.ts makes of characters nobody can see
@@ -22,7 +20,6 @@ const TRAILING = /[.,;:!?*_~)\]…。，、）」』]$/;
 /** The links of a line; `cut` tells that the line goes on behind what is given. */
 export function links(line: string, cut = false): Link[] {
   const found: Link[] = [];
-  if (!/:\/\/|mailto:/i.test(line)) return found;
   for (const match of line.matchAll(CANDIDATE)) {
     const start = match.index;
     let text = match[0];
@@ -31,7 +28,6 @@ export function links(line: string, cut = false): Link[] {
     while (TRAILING.test(text) && !balanced(text)) text = text.slice(0, -1);
     const link = target(text);
     if (link) found.push({ start, end: start + text.length, ...link });
-    if (found.length === MAX_LINKS) break;
   }
   return found;
 }
@@ -61,7 +57,6 @@ function target(text: string): { href: string; title: string } | null {
     return null;
   }
   const { protocol, username, password, host, pathname, href } = url;
-  if (!SCHEMES.includes(protocol) || username || password) return null;
-  if (protocol !== "mailto:") return host ? { href, title: `${host} · ${href}` } : null;
-  return /^[^@,]+@[^@,]+$/.test(pathname) ? { href, title: `${pathname} · ${href}` } : null;
+  const fine = host || (protocol === "mailto:" && /^[^@,]+@[^@,]+$/.test(pathname));
+  return fine && !username && !password ? { href, title: `${host || pathname} · ${href}` } : null;
 }
