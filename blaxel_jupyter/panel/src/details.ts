@@ -2,7 +2,7 @@
 // text. Nothing in the list moves. One row at a time.
 
 import { visibleText } from "./ansi";
-import { button, element } from "./dom";
+import { button, element, grouped } from "./dom";
 import { type Field, fields } from "./fields";
 import { size } from "./header";
 import { rowTitle, SHOWN_CHARACTERS } from "./rows";
@@ -68,8 +68,7 @@ export class Details {
 /** Names and values under one another: the first and the last, and how many are left out between. */
 function pairs(rows: Field[], first: number, last: number): HTMLElement {
   const left = rows.length - first - last;
-  const kept =
-    left > 0 ? rows.toSpliced(first, left, ["…", `${left.toLocaleString("en")} more`]) : rows;
+  const kept = left > 0 ? rows.toSpliced(first, left, ["…", `${grouped(left)} more`]) : rows;
   const items = kept.flatMap(([name, value]) => [
     element("dt", "", name),
     element("dd", "", value),

@@ -18,7 +18,7 @@ export function button(label: string, content: Icon | { text: string }, click: (
   const made = element("button", "bxl-button", face);
   made.type = "button";
   made.title = label;
-  made.setAttribute("aria-label", label);
+  made.ariaLabel = label;
   made.addEventListener("click", click);
   return made;
 }
@@ -26,4 +26,9 @@ export function button(label: string, content: Icon | { text: string }, click: (
 /** Set text only where it differs, so that an unchanged part is not painted or read out again. */
 export function setText(node: HTMLElement, text: string): void {
   if (node.textContent !== text) node.textContent = text;
+}
+
+/** A number as it is read: 12,345. */
+export function grouped(n: number): string {
+  return n.toLocaleString("en");
 }

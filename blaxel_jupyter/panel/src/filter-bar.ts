@@ -1,7 +1,7 @@
 // The filter's own line: the expression, how much it keeps, what is often wanted as buttons that write
 // into it, and the Python code for the same rows. It drives the filtering; the list is the view's.
 
-import { button, element, setText } from "./dom";
+import { button, element, grouped, setText } from "./dom";
 import { icon } from "./icons";
 import { say } from "./page";
 import { progress } from "./row-set";
@@ -42,7 +42,7 @@ export class FilterBar {
     input.placeholder = "Filter: error -retry level>=warning /regex/";
     input.title = HELP;
     input.spellcheck = false;
-    input.setAttribute("aria-label", "Filter the log");
+    input.ariaLabel = "Filter the log";
     input.addEventListener("input", () => {
       clearTimeout(this.#typing);
       this.#typing = window.setTimeout(() => this.#submit(), 120);
@@ -54,13 +54,13 @@ export class FilterBar {
       event.preventDefault();
       event.stopPropagation();
     });
-    this.#count.setAttribute("role", "status");
+    this.#count.role = "status";
     const hide = button("Hide lines that do not match", { text: "Hide" }, () => {
       this.hides = !this.hides;
-      hide.setAttribute("aria-pressed", String(this.hides));
+      hide.ariaPressed = String(this.hides);
       actions.changed();
     });
-    hide.setAttribute("aria-pressed", "true");
+    hide.ariaPressed = "true";
     this.#quick = QUICK.map(([text, term, help]) => {
       const made = button(help, { text }, () => this.write(toggled(input.value, term)));
       return [made, term];
@@ -97,9 +97,9 @@ export class FilterBar {
   /** Show how the filter stands over `rows` rows. */
   update(rows: number): void {
     const { error, expression, kept, scanned } = this.filtering;
-    const n = (count: number) => count.toLocaleString("en");
     const more = progress(scanned, rows);
-    const text = expression ? `${n(kept.count)} of ${n(rows)} lines${more && ` · ${more}`}` : "";
+    const count = `${grouped(kept.count)} of ${grouped(rows)} lines`;
+    const text = expression ? `${count}${more && ` · ${more}`}` : "";
     setText(this.#count, error || text);
     this.#count.title = error || text;
     this.#count.classList.toggle("bxl-bad", error !== "");

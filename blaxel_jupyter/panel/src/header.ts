@@ -2,7 +2,7 @@
 // It reads the session's header; it knows nothing of rows or search.
 
 import { visibleText } from "./ansi";
-import { button, element, setText } from "./dom";
+import { button, element, grouped, setText } from "./dom";
 import type { Facts, Session, Verb } from "./session";
 import { StopMenu, verbs } from "./stop";
 import type { LineStore } from "./store";
@@ -81,7 +81,7 @@ export class HeaderView {
     this.#follow = button("Follow again", { text: "Follow" }, () => session.command("follow"));
     this.#follow.classList.add("bxl-act");
     this.#menu = new StopMenu((verb) => session.command(verb));
-    this.#live.setAttribute("role", "status");
+    this.#live.role = "status";
     const title = element("div", "bxl-title", this.#status, this.#process, this.#where);
     title.append(this.#command);
     const right = element("div", "bxl-right", this.#facts, this.#integrity);
@@ -136,7 +136,7 @@ export class HeaderView {
     setText(this.#act, (this.#verb === "stop" ? "Stop" : "Kill") + all);
     this.#act.classList.toggle("bxl-kill", this.#verb === "kill");
     this.#act.title = label;
-    this.#act.setAttribute("aria-label", label);
+    this.#act.ariaLabel = label;
   }
 
   #notes(header: Header): void {
@@ -189,7 +189,7 @@ export function digestParts(header: Header): { meaning: string; links: [string, 
   const { meaning, first, block } = header.digest ?? { meaning: null, first: null, block: null };
   const code = (header.exit_code ?? -1) >= 0 ? `exit code ${header.exit_code}: ` : "";
   const links: [string, number][] = [];
-  const n = (row: number) => (row + 1).toLocaleString("en");
+  const n = (row: number) => grouped(row + 1);
   if (first !== null) links.push([`first error: line ${n(first)}`, first]);
   if (block !== null) {
     const [start, end] = block;
@@ -202,7 +202,7 @@ export function digestParts(header: Header): { meaning: string; links: [string, 
 export function facts(header: Header, now: number, rate: number): string[] {
   const parts: string[] = [];
   if (header.started !== null) parts.push(duration((header.ended ?? now) - header.started));
-  parts.push(`${header.lines.toLocaleString("en")} ${header.lines === 1 ? "line" : "lines"}`);
+  parts.push(`${grouped(header.lines)} ${header.lines === 1 ? "line" : "lines"}`);
   parts.push(size(header.bytes));
   if (header.status === "running" && rate > 0) parts.push(`${size(rate)}/s`);
   return parts;

@@ -1,7 +1,7 @@
 // One view of a process's log: header, toolbar, and the lines near the scroll position.
 
 import { visibleText } from "./ansi";
-import { button, element, setText } from "./dom";
+import { button, element, grouped, setText } from "./dom";
 import { FilterBar } from "./filter-bar";
 import { Filtering } from "./filtering";
 import { HeaderView, type LogSession } from "./header";
@@ -87,12 +87,12 @@ export class LogView {
       },
     });
     this.#funnel = button("Filter the lines (f)", "filter", () => this.#openFilter());
-    this.#funnel.setAttribute("aria-expanded", "false");
+    this.#funnel.ariaExpanded = "false";
     this.#toolbar.middle.append(this.#funnel);
     this.#scroller.tabIndex = 0;
-    this.#scroller.setAttribute("role", "log");
-    this.#scroller.setAttribute("aria-label", "Log lines");
-    this.#scroller.setAttribute("aria-live", "off"); // the header's status speaks, not every line
+    this.#scroller.role = "log";
+    this.#scroller.ariaLabel = "Log lines";
+    this.#scroller.ariaLive = "off"; // the header's status speaks, not every line
     this.#scroller.addEventListener("keydown", (event) => this.#key(event));
     this.#unclaim = claimKeys(this.#scroller, () => true);
     this.#badge.type = "button";
@@ -231,7 +231,7 @@ export class LogView {
     this.root.dataset.shown = String(count);
     const fresh = Math.max(0, count - this.#list.seen);
     this.#badge.hidden = this.#list.pinned || fresh === 0;
-    setText(this.#badge, `${fresh.toLocaleString("en")} new ${fresh === 1 ? "line" : "lines"} ↓`);
+    setText(this.#badge, `${grouped(fresh)} new ${fresh === 1 ? "line" : "lines"} ↓`);
     if (this.#search.query) {
       this.#search.highlight(
         here.filter((row) => this.#search.rows.has(row)),
@@ -246,7 +246,7 @@ export class LogView {
   }
 
   #showBar(on: boolean): void {
-    this.#funnel.setAttribute("aria-expanded", String(on));
+    this.#funnel.ariaExpanded = String(on);
     this.#bar.root.hidden = !on;
   }
 
@@ -357,7 +357,7 @@ export class LogView {
     const { length } = store;
     const parts: Blob[] = [];
     const note = element("div", "bxl-toast");
-    note.setAttribute("role", "status");
+    note.role = "status";
     this.root.append(note);
     try {
       for await (const block of walk(this.session)) {

@@ -25,7 +25,7 @@ export function claimKeys(node: HTMLElement, ours: (event: KeyboardEvent) => boo
 /** Show a few words for two seconds. */
 export function say(root: HTMLElement, text: string): void {
   const note = element("div", "bxl-toast", text);
-  note.setAttribute("role", "status");
+  note.role = "status";
   root.append(note);
   window.setTimeout(() => note.remove(), 2000);
 }

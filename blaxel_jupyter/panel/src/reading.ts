@@ -3,7 +3,7 @@
 
 import { visibleText } from "./ansi";
 import { Details } from "./details";
-import { button } from "./dom";
+import { button, grouped } from "./dom";
 import { hasFields } from "./fields";
 import { Folds } from "./folds";
 import { Groups } from "./groups";
@@ -163,12 +163,12 @@ export function reading({ session, scroller, list, here, go }: View) {
       const cut = text.querySelector(".bxl-cut");
       cut?.replaceWith(small(cut.textContent ?? ""));
       const { all, more } = states(store.raw(row));
-      const n = all.length.toLocaleString("en");
+      const n = grouped(all.length);
       if (all.length > 1) text.append(small(`⟳ ${n}${more ? "+" : ""} states`));
       else if (hasFields(line)) text.append(small("{…}"));
       const folded = folds.behind(row);
       const fold = () => turn(row);
-      if (folded > 0) text.append(small(`+ ${folded.toLocaleString("en")} lines`, fold));
+      if (folded > 0) text.append(small(`+ ${grouped(folded)} lines`, fold));
       else if (!groups.begins(row)) return;
       const sign = small(folded > 0 ? "▸" : "▾", fold, "bxl-fold");
       sign.ariaExpanded = String(folded === 0);

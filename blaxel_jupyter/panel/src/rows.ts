@@ -2,7 +2,7 @@
 // Everything is made with text nodes and fixed classes.
 
 import { type Colour, palette, type Span, type Style, spans } from "./ansi";
-import { button, element } from "./dom";
+import { button, element, grouped } from "./dom";
 import { size } from "./header";
 import { anchor, links } from "./links";
 import { GAP, KIND, type LineStore, NOTICE, STDERR, STREAM } from "./store";
@@ -14,7 +14,7 @@ export function rowSpans(store: LineStore, row: number): { spans: Span[]; cut: s
   const kind = store.flags(row) & KIND;
   if (kind === GAP) {
     const bytes = store.missing(row);
-    const what = bytes === undefined ? "output" : `${bytes.toLocaleString("en")} bytes`;
+    const what = bytes === undefined ? "output" : `${grouped(bytes)} bytes`;
     const why = spans(store.shown(row).text);
     const text = `${what} missing here${why.length > 0 ? ": " : ""}`;
     return { spans: [{ text, style: {} }, ...why], cut: "" };
@@ -25,7 +25,7 @@ export function rowSpans(store: LineStore, row: number): { spans: Span[]; cut: s
   const length = all.reduce((sum, span) => sum + span.text.length, 0);
   const cut = Math.max(0, length - SHOWN_CHARACTERS);
   if (shown.cut > 0) return { spans: kept, cut: `… ${size(shown.cut + cut)} more` };
-  return { spans: kept, cut: cut > 0 ? `… ${cut.toLocaleString("en")} more characters` : "" };
+  return { spans: kept, cut: cut > 0 ? `… ${grouped(cut)} more characters` : "" };
 }
 
 export function rowText(store: LineStore, row: number): string {
@@ -68,7 +68,7 @@ export function fillRow(
 /** Fill a row that is still being fetched. */
 export function fillBlank(node: HTMLElement, row: number): void {
   node.className = "bxl-row bxl-blank";
-  const text = element("span", "bxl-text", `… ${(row + 1).toLocaleString("en")}`);
+  const text = element("span", "bxl-text", `… ${grouped(row + 1)}`);
   node.append(element("span", "bxl-gutter"), text);
 }
 
@@ -86,7 +86,7 @@ export function rowTitle(store: LineStore, row: number): string {
   const stream = ["", "stdout", "stderr", "system"][store.flags(row) & STREAM];
   const received = store.received(row);
   const time = Number.isNaN(received) ? "" : new Date(received).toLocaleTimeString();
-  return [`row ${(row + 1).toLocaleString("en")}`, stream, time].filter(Boolean).join(" · ");
+  return [`row ${grouped(row + 1)}`, stream, time].filter(Boolean).join(" · ");
 }
 
 /** Append spans, those of a link inside it; `cut` tells that the line goes on. */

@@ -2,7 +2,7 @@
 // the one filter expression, and stops it; and the name that each line carries.
 
 import { visibleText } from "./ansi";
-import { element, setText } from "./dom";
+import { element, grouped, setText } from "./dom";
 import { replaced, tokens } from "./filter-bar";
 import { type Header, type LogSession, statusText } from "./header";
 import { StopMenu } from "./stop";
@@ -33,9 +33,9 @@ export class Sources {
     private readonly session: LogSession,
     private readonly expression: Expression,
   ) {
-    this.root.setAttribute("role", "group");
-    this.root.setAttribute("aria-label", "Sources");
-    this.#live.setAttribute("role", "status");
+    this.root.role = "group";
+    this.root.ariaLabel = "Sources";
+    this.#live.role = "status";
     this.root.append(this.#live);
     this.update();
   }
@@ -50,10 +50,10 @@ export class Sources {
       const status = statusText(source);
       const shown = visibleText(source.name);
       root.classList.toggle("bxl-off", off[i]);
-      toggle.setAttribute("aria-pressed", String(!off[i]));
+      toggle.ariaPressed = String(!off[i]);
       toggle.title = `${off[i] ? "Show" : "Hide"} ${shown} · ${visibleText(source.command)}`;
       setText(name, shown);
-      setText(facts, `${status} · ${source.lines.toLocaleString("en")}`);
+      setText(facts, `${status} · ${grouped(source.lines)}`);
       facts.dataset.status = source.status;
       stop.update(source, shown);
       if (this.#told[i] !== undefined && this.#told[i] !== status) {

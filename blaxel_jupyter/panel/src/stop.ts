@@ -38,7 +38,7 @@ export class StopMenu {
     if (key === this.#key) return; // an open list is left alone
     this.#key = key;
     this.root.title = `Stop ${name} …`;
-    this.root.setAttribute("aria-label", this.root.title);
+    this.root.ariaLabel = this.root.title;
     const face = element("option", "", "▾");
     face.hidden = true;
     face.value = "";

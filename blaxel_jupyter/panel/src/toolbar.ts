@@ -1,7 +1,7 @@
 // Search box, copy and download: what a reader does with what is shown.
 // It drives the search and calls back for the rest; the list is the view's.
 
-import { button, element, setText } from "./dom";
+import { button, element, grouped, setText } from "./dom";
 import { icon } from "./icons";
 import type { Query } from "./matching";
 
@@ -45,7 +45,7 @@ export class Toolbar {
     this.#input.type = "search";
     this.#input.placeholder = "Search";
     this.#input.spellcheck = false;
-    this.#input.setAttribute("aria-label", `Search ${actions.place}`);
+    this.#input.ariaLabel = `Search ${actions.place}`;
     this.#input.addEventListener("input", () => {
       clearTimeout(this.#typing);
       this.#typing = window.setTimeout(() => this.#submit(), 120);
@@ -59,7 +59,7 @@ export class Toolbar {
       event.preventDefault();
       event.stopPropagation();
     });
-    this.#count.setAttribute("role", "status");
+    this.#count.role = "status";
     this.#regex = this.#toggle("Regular expression", ".*", () => this.#submit());
     this.#case = this.#toggle("Match case", "Aa", () => this.#submit());
     const field = element("label", "bxl-field", icon("search"), this.#input, this.#count);
@@ -95,8 +95,8 @@ export class Toolbar {
     if (query && error) text = error;
     else if (query && count === 0) text = progress ? "0" : "no match";
     else if (query) {
-      const at = position === null ? "" : `${(position + 1).toLocaleString("en")}/`;
-      text = at + count.toLocaleString("en");
+      const at = position === null ? "" : `${grouped(position + 1)}/`;
+      text = at + grouped(count);
     }
     if (query && !error && progress) text += ` · ${progress}`;
     setText(this.#count, text);
@@ -125,7 +125,7 @@ export class Toolbar {
       made.setAttribute("aria-pressed", String(made.getAttribute("aria-pressed") !== "true"));
       changed();
     });
-    made.setAttribute("aria-pressed", "false");
+    made.ariaPressed = "false";
     return made;
   }
 }
