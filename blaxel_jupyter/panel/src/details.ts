@@ -83,7 +83,10 @@ function pieces(state: Uint8Array, from: number): (Node | string)[] {
   const text = decoded(state.subarray(from, end));
   if (end === state.length) return [text];
   const face = `… ${size(state.length - end)} more`;
-  const more = button("Show more", { text: face }, () => more.replaceWith(...pieces(state, end)));
+  const more = button("Show more", { text: face }, () => {
+    more.parentElement?.focus(); // the button goes
+    more.replaceWith(...pieces(state, end));
+  });
   more.className = "bxl-more";
   return [text, more];
 }

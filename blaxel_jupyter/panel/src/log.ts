@@ -94,7 +94,7 @@ export class LogView {
     this.#scroller.ariaLabel = "Log lines";
     this.#scroller.ariaLive = "off"; // the header's status speaks, not every line
     this.#scroller.addEventListener("keydown", (event) => this.#key(event));
-    this.#unclaim = claimKeys(this.#scroller, () => true);
+    this.#unclaim = claimKeys(this.root, () => true);
     this.#badge.type = "button";
     this.#badge.hidden = true;
     this.#list = new VirtualList(
