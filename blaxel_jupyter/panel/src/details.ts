@@ -14,31 +14,26 @@ const STATES = 100; // at each end
 const STEP = 65_536; // bytes of a long line shown at once
 const PARSED = 1 << 20; // bytes of a line that is read for fields
 
-export class Details {
-  readonly root = element("section", "bxl-details");
-  /** The row that is shown; null while the drawer is shut. */
-  row: number | null = null;
+export type Details = ReturnType<typeof details>;
 
-  constructor(
-    private readonly store: LineStore,
-    private readonly leave: () => void,
-  ) {
-    this.root.hidden = true;
-    this.root.ariaLabel = "Details of a line";
-    this.root.addEventListener("keydown", ({ key }) => {
-      if (key === "Escape") this.close();
-    });
-  }
+/** Make the drawer; `leave` is told when it is shut. */
+export function details(store: LineStore, leave: () => void) {
+  const root = element("section", "bxl-details");
+  let shown: number | null = null;
+  root.hidden = true;
+  root.ariaLabel = "Details of a line";
+  root.addEventListener("keydown", ({ key }) => {
+    if (key === "Escape") close();
+  });
 
-  /** Show a row, or shut the drawer where it shows that row already. */
-  toggle(row: number): void {
-    if (row === this.row) this.close();
-    else this.open(row);
-  }
+  const close = () => {
+    shown = null;
+    root.hidden = true;
+    leave();
+  };
 
-  open(row: number): void {
-    this.row = row;
-    const { root, store } = this;
+  const open = (row: number) => {
+    shown = row;
     const raw = store.raw(row);
     const state = lastState(raw);
     const found = state.length > PARSED ? null : fields(decoded(state));
@@ -52,17 +47,19 @@ export class Details {
       body.append(pairs(history, STATES, STATES));
     }
     if (!body.firstChild || state.length > SHOWN_CHARACTERS) body.append(...pieces(state, 0));
-    const close = button("Close the details (Esc)", { text: "✕" }, () => this.close());
-    root.replaceChildren(element("div", "bxl-details-head", title, close), body);
+    const shut = button("Close (Esc)", { text: "✕" }, close);
+    root.replaceChildren(element("div", "bxl-details-head", title, shut), body);
     root.hidden = false;
     root.scrollIntoView({ block: "nearest" });
-  }
+  };
 
-  close(): void {
-    this.row = null;
-    this.root.hidden = true;
-    this.leave();
-  }
+  /** Show a row, or shut the drawer where it shows that row already. */
+  const toggle = (row: number) => (row === shown ? close() : open(row));
+
+  /** Show another row, if one is shown. */
+  const follow = (row: number) => shown !== null && open(row);
+
+  return { root, toggle, follow, close };
 }
 
 /** Names and values under one another: the first and the last, and how many are left out between. */

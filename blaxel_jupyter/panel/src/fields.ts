@@ -6,11 +6,10 @@ import { visibleText } from "./ansi";
 export type Field = [name: string, value: string];
 
 const MAX_VALUE = 4000; // characters of one value
-const MAX_DEPTH = 50;
 const HEAD = 2000; // characters of a line that are looked at to tell whether it has fields
 const OBJECT = /^[^{]{0,200}\{\s*"(?:[^"\\]|\\.)*"\s*:/;
 const PAIR = /(?:^|\s)([A-Za-z_@][\w.@/-]*)=("(?:[^"\\]|\\.)*"|[^\s"=][^\s"]*?(?=[,;]?(?:\s|$)))/g;
-const TOKEN = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[[{]|[}\]]/g;
+const TOKEN = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g;
 const NUMBER = "\ufdd0"; // before numbers while JSON is read: they keep their digits as texts
 
 /** Whether a line seems to have fields: a look at its beginning and end. */
@@ -22,31 +21,23 @@ export function hasFields(line: string): boolean {
 
 /** The fields of a line; null if there are none after all. */
 export function fields(line: string): Field[] | null {
-  const object = parsed(line.slice(line.indexOf("{")));
-  if (object && typeof object === "object") {
-    return Object.entries(object).map(([name, value]) => [shown(name), shown(written(value))]);
-  }
+  const object = parsed(line.replace(/^[^{]*/, ""));
+  if (object) return Object.entries(object).map(([name, value]) => [shown(name), shown(value)]);
   const pairs = [...line.matchAll(PAIR)].map(([, name, value]): Field => {
-    const text = value.startsWith('"') ? parsed(value) : null;
-    return [name, shown(typeof text === "string" ? text : value)];
+    const text = value.startsWith('"') && parsed(`{"":${value}}`)?.[""];
+    return [name, shown(text || value)];
   });
   return pairs.length > 1 ? pairs : null;
 }
 
-/** What JSON says, with numbers as texts; undefined if it is none, or too deep. */
-function parsed(text: string): unknown {
-  let depth = 0;
-  let deepest = 0;
-  const kept = text.replace(TOKEN, (token) => {
-    if (token === "[" || token === "{") deepest = Math.max(deepest, ++depth);
-    else if (token === "]" || token === "}") depth -= 1;
-    else if (!token.startsWith('"')) return `"${NUMBER}${token}"`;
-    return token;
-  });
+/** The members of a JSON object as texts, what is nested as JSON; null if it is none, or far too deep. */
+function parsed(text: string): Record<string, string> | null {
+  const kept = text.replace(TOKEN, (token) => (token[0] === '"' ? token : `"${NUMBER}${token}"`));
   try {
-    return deepest > MAX_DEPTH ? undefined : JSON.parse(kept);
+    const found: [string, unknown][] = Object.entries(JSON.parse(kept));
+    return Object.fromEntries(found.map(([name, value]) => [name, written(value)]));
   } catch {
-    return undefined;
+    return null;
   }
 }
 

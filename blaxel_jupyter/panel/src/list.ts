@@ -91,11 +91,9 @@ export class VirtualList {
   }
 
   wrap(on: boolean): void {
-    const [top] = this.visible();
     this.#wrapped = on;
     this.#stretch = 1;
     this.scroller.classList.toggle("bxl-wrap", on);
-    if (!this.pinned) this.show(top);
     this.refresh();
   }
 

@@ -116,7 +116,7 @@ export class LogView {
       this.#toolbar.root,
       this.#bar.root,
       body,
-      this.#reading.details.root,
+      this.#reading.drawer,
     );
     this.#reading.apply();
     this.#unsubscribe = session.subscribe(() => this.#changed());

@@ -2,7 +2,7 @@
 // It dresses the rows that the log's view has filled, and says which rows are in the list.
 
 import { visibleText } from "./ansi";
-import { Details } from "./details";
+import { details } from "./details";
 import { button, grouped } from "./dom";
 import { hasFields } from "./fields";
 import { Folds } from "./folds";
@@ -42,7 +42,7 @@ export function reading({ session, scroller, list, here, go }: View) {
     return { line: visibleText(line), of };
   });
   const focus = () => scroller.focus({ preventScroll: true });
-  const details = new Details(store, focus);
+  const drawer = details(store, focus);
   let known = 0; // rows there were at the last update
 
   /** Show the lines as the reader likes them. */
@@ -97,7 +97,7 @@ export function reading({ session, scroller, list, here, go }: View) {
   const step = (by: 1 | -1) => {
     const place = Math.min(folds.count - 1, folds.position(here()) + by);
     if (place >= 0) go(folds.at(place));
-    if (details.row !== null) details.open(here());
+    drawer.follow(here());
   };
 
   const keys: Record<string, () => void> = {
@@ -108,8 +108,8 @@ export function reading({ session, scroller, list, here, go }: View) {
     Z: turnAll,
     j: () => step(1),
     k: () => step(-1),
-    Enter: () => details.toggle(here()),
-    Escape: () => details.close(),
+    Enter: () => drawer.toggle(here()),
+    Escape: drawer.close,
   };
   const looks = [
     button("Line numbers (l)", { text: "#" }, keys.l),
@@ -127,7 +127,7 @@ export function reading({ session, scroller, list, here, go }: View) {
 
   return {
     folds,
-    details,
+    drawer: drawer.root,
     keys,
     /** Buttons for the toolbar. */
     looks,
@@ -152,7 +152,7 @@ export function reading({ session, scroller, list, here, go }: View) {
       gutter.dataset.n = String(row + 1);
       gutter.dataset.at = time(row);
       if ((store.flags(row) & KIND) !== 0) return;
-      const open = () => details.toggle(row);
+      const open = () => drawer.toggle(row);
       const small = (face: string, act = open, name = "bxl-more") => {
         const made = button(act === open ? "Details (Enter)" : "Fold (z)", { text: face }, act);
         made.className = name;
