@@ -190,7 +190,7 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             self._obey(number, message.get("verb"), message.get("source"))
         else:
             self._reply({"kind": "error", "id": number, "error": "unknown request"})
-        self._answered = number  # for the page to see, in whatever it gets next, that an answer got lost
+        self._answered = number  # the page sees it in all that comes now: answers get lost
 
     def _page(self, number: int, first: object, n: object) -> None:
         total = self._source.total()

@@ -117,6 +117,23 @@ class Tab:
             raise RuntimeError(f"{method}: {reply['error']['message']}")
         return reply["result"]
 
+    def trace(self) -> None:
+        """Begin to record the tasks of all threads."""
+        config = {"includedCategories": ["toplevel"], "recordMode": "recordAsMuchAsPossible"}
+        self.call("Tracing.start", traceConfig=config)
+
+    def longest_task(self, pid: int) -> tuple[float, float]:
+        """End the record; return the longest task of a process's main thread, and on the CPU, in ms."""
+        self._calls += 1
+        self._socket.send(json.dumps({"id": self._calls, "method": "Tracing.end", "params": {}}))
+        wall = cpu = 0
+        while (event := json.loads(self._socket.recv())).get("method") != "Tracing.tracingComplete":
+            for task in event.get("params", {}).get("value", ()):
+                if task["name"].endswith("RunTask") and (task["pid"], task["tid"]) == (pid, pid):
+                    wall = max(wall, task.get("dur", 0))
+                    cpu = max(cpu, task.get("tdur", 0))
+        return wall / 1000, cpu / 1000
+
     def evaluate(self, expression: str) -> Any:
         """Evaluate JavaScript in the page, awaiting a promise."""
         reply = self.call(
@@ -126,10 +143,10 @@ class Tab:
             raise RuntimeError(str(reply["exceptionDetails"])[:500])
         return reply["result"].get("value")
 
-    def until(self, condition: str) -> None:
+    def until(self, condition: str, seconds: int = WAIT_SECONDS) -> None:
         """Wait until a condition holds in the page, also while the page is being replaced."""
         look = f"new Promise((done) => setTimeout(() => done(Boolean({condition})), 100))"
-        for _ in range(WAIT_SECONDS * 10):
+        for _ in range(seconds * 10):
             with contextlib.suppress(RuntimeError):  # the page went away under the question
                 if self.evaluate(look):
                     return
@@ -150,7 +167,7 @@ def chromium(home: Path) -> Iterator[Tab]:
             base = address.split()[-1].split("/")[2]
             pages = httpx.get(f"http://{base}/json").json()
             [url] = [page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page"]
-            socket = create_connection(url, timeout=WAIT_SECONDS, suppress_origin=True)
+            socket = create_connection(url, timeout=5 * WAIT_SECONDS, suppress_origin=True)
             whole = create_connection(address.split()[-1], suppress_origin=True)
             tab = Tab(socket, whole)
             tab.call("Emulation.setFocusEmulationEnabled", enabled=True)

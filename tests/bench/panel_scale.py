@@ -4,6 +4,8 @@ Run ``python tests/bench/panel_scale.py [LINES …]`` (default: 100,000 and 1,00
 table and exits with 1 if a target was missed. Lines of about 100 bytes are made in a kernel while the panel
 follows them; the clock stops at the frame that shows the last one with every row that is held in place.
 Memory is the renderer process's own, as the system counts it; the kernel's is what it took above its start.
+The longest task of the page's main thread is told by the clock and, what a busy machine leaves alone, by the
+time it had on the CPU: the target is held to the latter.
 """
 
 from __future__ import annotations
@@ -55,13 +57,8 @@ await pump"""
 
 REPORT = "print('from', start, resident() - before, run.facts['bytes'])"
 
-# What the page keeps: tasks of 50 ms and more, and the frame that shows the last line with all rows there.
+# Note the frame that shows the last line with all rows there.
 WATCH = """(wanted, rows) => {
-  window.tasks = [];
-  window.observer = new PerformanceObserver((list) => {
-    for (const task of list.getEntries()) window.tasks.push(task.duration);
-  });
-  window.observer.observe({ entryTypes: ['longtask'] });
   window.painted = null;
   const look = () => {
     const panel = document.querySelector('.bxl-panel');
@@ -77,7 +74,6 @@ WATCH = """(wanted, rows) => {
 SCROLL = """async (place) => {
   const body = document.querySelector('.bxl-body');
   const frame = () => new Promise(requestAnimationFrame);
-  window.tasks.length = 0;
   body.scrollTop = body.scrollHeight * place;
   const until = async (holds) => { while (!holds()) await frame(); };
   await frame();
@@ -101,7 +97,6 @@ SCROLL = """async (place) => {
 TYPE = """async (label, text, done) => {
   const input = document.querySelector(`[aria-label="${label}"]`);
   const frame = () => new Promise(requestAnimationFrame);
-  window.tasks.length = 0;
   let longest = 0;
   const start = performance.now();
   for (let n = 1; n <= text.length; n++) {
@@ -120,7 +115,7 @@ TYPE = """async (label, text, done) => {
     same = said === count.textContent && !said.includes('%') ? same + 1 : 0;
     said = count.textContent;
   }
-  return [longest, (performance.now() - start) / 1000 - 3, Math.max(0, ...window.tasks), said];
+  return [longest, (performance.now() - start) / 1000 - 3, said];
 }"""
 
 
@@ -131,7 +126,7 @@ class Result:
     lines: int
     megabytes: float
     shown_s: float
-    task_ms: float
+    task_ms: tuple[float, float]
     heap_mb: float
     renderer_mb: float
     peak_mb: float
@@ -141,13 +136,13 @@ class Result:
     typed_ms: float
     search_s: float
     filter_s: float
-    later_task_ms: float
+    later_task_ms: tuple[float, float]
 
     @property
     def met(self) -> bool:
         """Tell whether every target was met."""
         return (
-            max(self.task_ms, self.later_task_ms) <= LONG_TASK_MS
+            max(self.task_ms[1], self.later_task_ms[1]) <= LONG_TASK_MS
             and self.peak_mb <= RENDERER_MB
             and self.kernel_mb <= KERNEL_MB
             and self.frame_ms <= FRAME_MS + 1
@@ -182,27 +177,29 @@ def measure(folder: Path, address: Any, tab: Tab, lines: int) -> Result:
     tab.until("document.querySelector('.bxl-panel')")
     pid = renderer(tab)
     tab.evaluate(f"({WATCH})('{lines - 1:08d}', '{lines}')")
+    tab.trace()
     run_next(tab, 1, wait=False)
-    tab.until("window.painted")
+    tab.until("window.painted", 600)
     painted = tab.evaluate("window.painted") / 1000
-    longest = tab.evaluate("Math.max(0, ...window.tasks)")
+    longest = tab.longest_task(pid)
     run_next(tab, 2)
     last = "[...document.querySelectorAll('.jp-RenderedText pre')].at(-1)"
     tab.until(f"({last})?.textContent.startsWith('from ')")
     _, start, kernel, size = tab.evaluate(f"{last}.textContent").split()
+    tab.trace()
     frames = [tab.evaluate(f"({SCROLL})({place})") for place in (0.0, 0.31, 0.77)]
     for place, (_, _, first) in zip((0.0, 0.31, 0.77), frames, strict=True):
         if not place * lines <= int(first[:8]) < place * lines + lines * 0.02 + 3000:
             raise RuntimeError(f"scrolled to {place:.0%}, but {first!r} is on screen")
-    later = tab.evaluate("Math.max(0, ...window.tasks)")
     typed = f"({TYPE})('Search the log', 'worker 07', '.bxl-count')"
     search = tab.evaluate(typed)
     tab.evaluate("document.querySelector('[aria-label=\"Filter the lines (f)\"]').click()")
     filtered = tab.evaluate(f"({TYPE})('Filter the log', 'level:info -07', '.bxl-kept')")
+    later = tab.longest_task(pid)
     tab.call("HeapProfiler.collectGarbage")
     heap = tab.call("Runtime.getHeapUsage")["usedSize"] / 1e6
     now, most = memory(pid)
-    print(f"{lines:,} lines: {search[3]} found, {filtered[3]} kept", file=sys.stderr)
+    print(f"{lines:,} lines: {search[2]} found, {filtered[2]} kept", file=sys.stderr)
     return Result(
         lines,
         int(size) / 1e6,
@@ -217,7 +214,7 @@ def measure(folder: Path, address: Any, tab: Tab, lines: int) -> Result:
         max(search[0], filtered[0]),
         search[1],
         filtered[1],
-        max(later, search[2], filtered[2]),
+        later,
     )
 
 
@@ -232,8 +229,8 @@ def main(counts: list[int]) -> int:
         ):
             results.append(measure(lab.folder, lab.address, tab, lines))
     print(
-        "| lines | MB | shown s | longest task ms | heap MB | renderer MB | its peak MB | kernel MB more"
-        " | frame ms (95 %) | typed ms | searched s | filtered s | longest task after ms |"
+        "| lines | MB | shown s | longest task ms (CPU) | heap MB | renderer MB | its peak MB"
+        " | kernel MB more | frame ms (95 %) | typed ms | searched s | filtered s | longest task after (CPU) |"
     )
     print("| ---: " * 13 + "|")
     for r in results:
@@ -246,9 +243,10 @@ def main(counts: list[int]) -> int:
     return 0 if all(result.met for result in results) else 1
 
 
-def task(milliseconds: float) -> str:
-    """Return the longest task; Chromium tells of those of 50 ms and more."""
-    return f"{milliseconds:.0f}" if milliseconds else "< 50"
+def task(milliseconds: tuple[float, float]) -> str:
+    """Return the longest task, and that on the CPU."""
+    wall, cpu = milliseconds
+    return f"{wall:.0f} ({cpu:.0f})"
 
 
 if __name__ == "__main__":
