@@ -230,7 +230,8 @@ def main(counts: list[int]) -> int:
             results.append(measure(lab.folder, lab.address, tab, lines))
     print(
         "| lines | MB | shown s | longest task ms (CPU) | heap MB | renderer MB | its peak MB"
-        " | kernel MB more | frame ms (95 %) | typed ms | searched s | filtered s | longest task after (CPU) |"
+        " | kernel MB more | frame ms (95 %) | typed ms | searched s | filtered s"
+        " | longest task after ms (CPU) |"
     )
     print("| ---: " * 13 + "|")
     for r in results:
