@@ -11,6 +11,7 @@ import math
 import secrets
 import time
 import weakref
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Protocol, cast
@@ -301,11 +302,16 @@ class SandboxClient:
                 run hold everything all the same.
         """
         follow = Follow(self._api.reads(run.process), run.process, run.ledgers)
-        batches = [batch async for batch in follow.so_far()]
-        if tail is not None:
-            batches = [_last_rows(batches, stream, tail) for stream in run.ledgers]
-        for batch in batches:
-            run.record(batch)
+        ends: dict[Stream, deque[Rows]] = {stream: deque() for stream in run.ledgers}
+        async for batch in follow.so_far():
+            if tail is None:
+                run.record(batch)
+                continue
+            for rows in batch.rows:
+                if rows.stream in ends:
+                    _keep_last(ends[rows.stream], rows, tail)
+        for end in ends.values():
+            run.record(_last_rows(end, tail or 0))
 
     def stream_logs(
         self,
@@ -390,7 +396,9 @@ class SandboxClient:
         try:
             async with aclosing(follow.batches()) as batches:
                 async for batch in batches:
-                    yield batch, run.record(batch)
+                    first = run.record(batch)
+                    await run.explain()
+                    yield batch, first
         except BlaxelError as caught:
             error = caught
             raise
@@ -420,16 +428,22 @@ def made_up_name() -> str:
     return f"nb-{secrets.token_hex(4)}"
 
 
-def _last_rows(batches: list[Batch], stream: Stream, tail: int) -> Batch:
+def _keep_last(end: deque[Rows], rows: Rows, tail: int) -> None:
+    """Append rows, and forget those before the last ``tail``, as far as none of them is split."""
+    end.append(rows)
+    n = sum(len(each.lines) for each in end)
+    while end and n - len(end[0].lines) >= tail:
+        n -= len(end.popleft().lines)
+
+
+def _last_rows(end: deque[Rows], tail: int) -> Batch:
     """Keep the last rows of one stream; gaps count as rows."""
     kept: list[Rows] = []
-    for rows in reversed(
-        [rows for batch in batches for rows in batch.rows if rows.stream == stream]
-    ):
+    for rows in reversed(end):
         if tail <= 0:
             break
         lines = Lines("\n".join(rows.lines.texts()[-tail:]).encode())
-        kept.insert(0, Rows(stream, lines, rows.kind, rows.missing_bytes))
+        kept.insert(0, Rows(rows.stream, lines, rows.kind, rows.missing_bytes))
         tail -= len(lines)
     return Batch(kept, "backfill")
 

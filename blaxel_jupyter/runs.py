@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from itertools import repeat
 from typing import Any, Literal
 
+import anyio.to_thread
+
 from blaxel_jupyter import bridge, digest
 from blaxel_jupyter.columns import Spill
 from blaxel_jupyter.digest import MEANINGS
@@ -26,8 +28,14 @@ from blaxel_jupyter.table import LOGS, Table
 LATER = 1000
 """Lines from which on a block is split only when somebody looks at the table."""
 
-DIGESTED = 50_000
-"""Lines up to which a panel's header says where the errors are: finding them in more would be felt."""
+DIGESTED = 10_000
+"""Lines up to which a header finds errors by itself; in more they are looked for on a thread."""
+
+LOOKED = 1000
+"""Lines after which, and in which, the first error is looked for while lines arrive: a millisecond."""
+
+REACH = 1_000_000
+"""Lines in which errors are looked for at each end of a long log, for the header: at most a few seconds."""
 
 Integrity = Literal["following", "complete", "repaired", "gap"]
 
@@ -70,6 +78,8 @@ class SandboxRun(Followed):
         self.trouble: str | None = None
         self.variable = "run"  # its name in the notebook
         self._digest: tuple[int, dict[str, Any]] | None = None
+        self._first_error = digest.First()
+        self._disk_told = False
         self.ledgers = {stream: Ledger(stream, Spool()) for stream in streams}
         constants = {"sandbox": sandbox, "process": process.name}
         self.logs = Table(LOGS, constants=constants, spill=Spill(Spool))
@@ -145,7 +155,7 @@ class SandboxRun(Followed):
         """
         if n < 0:
             raise ValueError(f"n is a number of rows, not {n}")
-        found = digest.errors(self.logs)
+        found = digest.errors(self.logs, self._first_error)
         return self.logs.filter(digest.around(found, n) if found else "seq<0")
 
     def stop(self) -> None:
@@ -188,9 +198,22 @@ class SandboxRun(Followed):
                 origin=batch.origin,
                 missing_bytes=rows.missing_bytes,
             )
+        self._tell_full_disk()
+        looked = self._first_error.looked
+        if len(self.logs) - looked >= LOOKED:
+            self._first_error.look(self.logs, looked + LOOKED)
         if batch.process is not None:
             self._end(batch.process)
         return first
+
+    def _tell_full_disk(self) -> None:
+        """Say once, in a row, that the disk takes no more and that the output stays in memory."""
+        troubles = [
+            ledger.store.trouble for ledger in self.ledgers.values() if ledger.store.trouble
+        ]
+        if troubles and not self._disk_told:
+            self._disk_told = True
+            self.note(troubles[0])
 
     def entries(self, batch: Batch, first: int) -> list[LogEntry]:
         """Return a recorded batch as entries; ``first`` is the ``seq`` of its first row."""
@@ -251,7 +274,7 @@ class SandboxRun(Followed):
             "bytes": sum(ledger.size for ledger in self.ledgers.values()),
             "integrity": self.integrity,
             "local": self.local,
-            "final": self._final or self._broken,
+            "final": (self._final and not self._explaining) or self._broken,
             "message": self.trouble or self.message,
             "variable": self.variable,
             "digest": self._digested(),
@@ -260,22 +283,47 @@ class SandboxRun(Followed):
             ],
         }
 
+    async def explain(self) -> None:
+        """Look for the errors of a bad end, for the header; of a long log in a thread, in its ends alone."""
+        if self._is_bad and self._explained is None:
+            await anyio.to_thread.run_sync(self._explain)
+
+    @property
+    def _explaining(self) -> bool:
+        """Whether the follow that has brought the end goes on to look for errors."""
+        return self.busy and self._is_bad and self._explained is None
+
+    @property
+    def _is_bad(self) -> bool:
+        return self._final and self.status not in {"running", "completed"}
+
+    @property
+    def _explained(self) -> dict[str, Any] | None:
+        n, known = len(self.logs), self._digest
+        return known[1] if known and (known[0] == n or n > DIGESTED) else None
+
+    def _explain(self) -> dict[str, Any]:
+        n = len(self.logs)
+        found = digest.errors(self.logs, self._first_error, REACH)
+        facts = self._meaning()
+        if found:
+            facts["first"] = found.first
+            facts["block"] = [found.block.start, found.block.stop] if found.block else None
+        self._digest = n, facts
+        return facts
+
     def _digested(self) -> dict[str, Any] | None:
         """Say what a bad end means, and where in the log the errors are; None for any other end."""
-        if not self._final or self.status in {"running", "completed"}:
+        if not self._is_bad:
             return None
-        n = len(self.logs)
-        if self._digest is None or self._digest[0] != n:
-            found = digest.errors(self.logs) if n <= DIGESTED else None
-            code = self.exit_code
-            meaning = (
-                MEANINGS[124] if self.timed_out else MEANINGS.get(-1 if code is None else code)
-            )
-            facts: dict[str, Any] = {"meaning": meaning, "first": None, "block": None}
-            if found:
-                facts |= {"first": found.first, "block": [found.block.start, found.block.stop]}
-            self._digest = (n, facts)
-        return self._digest[1]
+        if self._explained is None and len(self.logs) <= DIGESTED:
+            return self._explain()
+        return self._explained or self._meaning()
+
+    def _meaning(self) -> dict[str, Any]:
+        code = -1 if self.exit_code is None else self.exit_code
+        meaning = MEANINGS[124] if self.timed_out else MEANINGS.get(code)
+        return {"meaning": meaning, "first": None, "block": None}
 
     def __repr__(self) -> str:
         """Tell name, place, fate and size in one line."""

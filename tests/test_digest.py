@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blaxel_jupyter.digest import Errors, errors
+from blaxel_jupyter.digest import Errors, First, around, errors
 from blaxel_jupyter.process import Process
-from blaxel_jupyter.runs import Controls, SandboxRun
+from blaxel_jupyter.runs import DIGESTED, Controls, SandboxRun
 from blaxel_jupyter.table import LOGS, Table
 
 TRACEBACK = [
@@ -59,6 +59,74 @@ def test_far_apart() -> None:
     assert errors(run.logs) == Errors(0, range(20_001, 20_002))
     assert list(run.error_context(2).column("seq")) == [0, 1, 2, 19_999, 20_000, 20_001]
     assert list(run.error_context(0).column("seq")) == [0, 20_001]
+
+
+@pytest.mark.parametrize(
+    ("errors_at", "reach", "first", "block"),
+    [
+        ([10, 19_990], None, 10, (19_990, 19_991)),
+        ([10, 19_990], 5_000, 10, (19_990, 19_991)),
+        ([9_000, 19_990], 5_000, None, (19_990, 19_991)),
+        ([10, 9_000], 5_000, 10, None),
+        ([4_999], 5_000, 4_999, None),
+        ([5_000], 5_000, None, None),
+        ([15_000], 5_000, None, (15_000, 15_001)),
+        ([14_999], 5_000, None, None),
+    ],
+)
+def test_a_bounded_look(
+    errors_at: list[int], reach: int | None, first: int | None, block: tuple[int, int] | None
+) -> None:
+    """With a reach, errors are looked for in both ends alone, and what is between is not guessed."""
+    lines = [f"line {i}" for i in range(20_000)]
+    for row in errors_at:
+        lines[row] = "ERROR x"
+    found = errors(run_of(*lines).logs, reach=reach)
+    known = None if first is None and block is None else Errors(first, block and range(*block))
+    assert found == known
+
+
+def test_the_first_error_is_found_while_lines_arrive() -> None:
+    """A look goes on where the one before ended, and ends with the first line found."""
+    lines = [f"line {i}" for i in range(20_000)]
+    lines[11_000] = lines[12_000] = "ERROR x"
+    logs, first = run_of(*lines).logs, First()
+    first.look(logs, 1_000)
+    assert (first.row, first.looked) == (None, 1_000)
+    first.look(logs, 1_000)
+    first.look(logs, 20_000)
+    assert first.row == 11_000
+    assert errors(logs, first, reach=0) == Errors(11_000, None)
+
+
+def test_what_was_not_found_is_no_context() -> None:
+    """The filter around errors names those that are known."""
+    assert around(Errors(None, range(5, 7)), 2) == "seq:3..8"
+    assert around(Errors(5, None), 2) == "seq:3..7"
+
+
+async def test_a_long_log_is_explained_beside_the_loop() -> None:
+    """A header of a long log does not look for errors itself; ``explain`` does, and it stays known."""
+    lines = [*["ok"] * DIGESTED, "ERROR x", "bye"]
+    run = run_of(*lines, exit_code=137)
+    assert run.header()["digest"] == {"meaning": "killed", "first": None, "block": None}
+    assert run.header()["final"]
+    run.claim()
+    assert not run.header()["final"], "the follow is about to look for errors"
+    await run.explain()
+    wanted = {"meaning": "killed", "first": DIGESTED, "block": [DIGESTED, DIGESTED + 1]}
+    assert (run.header()["digest"], run.header()["final"]) == (wanted, True)
+    run.release(None)
+    run.note("a word of ours")
+    assert run.header()["digest"] == wanted
+
+
+def test_the_end_of_a_long_stderr_stands_in() -> None:
+    """Lines of stderr far from the end are found, as many as follow one another, at most a block."""
+    run = run_of(*["ok"] * 10)
+    run.logs.extend(700, text=[f"usage {i}" for i in range(700)], stream="stderr", kind="line")
+    run.logs.extend(9_000, text=["bye"] * 9_000, stream="stdout", kind="line")
+    assert errors(run.logs) == Errors(210, range(210, 710))
 
 
 def test_context_that_overlaps_is_one() -> None:

@@ -51,7 +51,7 @@ LAYERS = {
     "bridge": "| anyio nest_asyncio2",
     "replays": "fold task_events |",
     "followed": "bridge errors |",
-    "runs": "bridge columns digest follow followed ledger process spool table |",
+    "runs": "bridge columns digest follow followed ledger process spool table | anyio",
     "task_tables": "fold table task_events task_items |",
     "task_runs": "bridge differences errors fold followed json_values parts recording table task"
     " task_events task_log task_tables | msgspec",

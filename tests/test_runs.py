@@ -7,10 +7,13 @@ import concurrent.futures
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from blaxel_jupyter import FollowError, SandboxClient, SandboxRun, TransportError, bridge
+from blaxel_jupyter.ledger import Ledger
+from blaxel_jupyter.spool import Spool
 from tests.imitation import Fault, Habits, Imitation, imitation
 from tests.local_service import until
 
@@ -237,3 +240,17 @@ def test_timeout_of_the_server_is_told_as_such(sandbox: SandboxClient) -> None:
     late.wait(30)
     assert (late.status, late.timed_out) == ("killed", True)
     assert late.logs[-1]["text"] == "killed after 30 s (timeout)"
+
+
+def test_a_full_disk_is_told_once(
+    sandbox: SandboxClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where nothing can be put on disk the run goes on in memory, complete, and one row says so."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    run = start(sandbox, "seq 1 20000; sleep .2; seq 1 5")
+    run.ledgers["stdout"] = Ledger("stdout", Spool(1000))
+    run.wait(30)
+    assert run.stdout == "".join(f"{i}\n" for i in [*range(1, 20_001), *range(1, 6)])
+    [notice] = [row["text"] for row in run.logs if row["kind"] == "notice"]
+    assert notice.startswith("what is logged stays in memory: ")
+    assert (len(run.logs), run.integrity) == (20_006, "complete")

@@ -217,3 +217,32 @@ def test_no_control_character_comes_through(line: str) -> None:
 def test_unfinished_escapes_take_linear_time() -> None:
     """A line of half a million string starts is read in one pass."""
     assert len(plain("\x1b]" * 500_000)) == 1_000_000
+
+
+def test_a_bad_end_names_its_errors() -> None:
+    """The first error line and the last error block stand above the lines, with numbers from 1."""
+    lines = [
+        "ok",
+        "\x1b[31mERROR: <one>\x1b[0m",
+        "ok",
+        "Traceback",
+        " x",
+        "ValueError: " + "y" * 999,
+    ]
+    digest = {"meaning": None, "first": 1, "block": [3, 6]}
+    run = Run(*lines, digest=digest)
+    first, last = text(run, save="none").split("\n")[2:4]
+    assert first == "first error: line 2: ERROR: <one>"
+    assert last.startswith("last error: lines 4–6: ValueError: yyy")
+    assert last.endswith("y… 811 more characters")
+    assert "first error: line 2: ERROR: &lt;one&gt;" in html(run, save="none")
+    for digest, notes in (
+        ({"meaning": "killed", "first": 1, "block": [1, 2]}, [first]),
+        (
+            {"meaning": "killed", "first": None, "block": [1, 2]},
+            ["last error: line 2: ERROR: <one>"],
+        ),
+        ({"meaning": "killed", "first": 1, "block": None}, [first]),
+        ({"meaning": "killed", "first": None, "block": None}, []),
+    ):
+        assert text(Run(*lines, digest=digest), save="none").split("\n")[2:-1] == notes

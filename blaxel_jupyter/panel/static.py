@@ -77,8 +77,8 @@ def html(run: Run, *, save: Save = "tail", tail: int = 200) -> str:
     parts.append(f'<div class="bxs-head">{escape(_summary(header))}</div>')
     if command := _command(header):
         parts.append(f'<div class="bxs-command">{escape(command)}</div>')
-    if note := kept_note(n, first, "lines"):
-        parts.append(f'<div class="bxs-note">{escape(note)}</div>')
+    notes = [*_errors(run, header), kept_note(n, first, "lines")]
+    parts += [f'<div class="bxs-note">{escape(note)}</div>' for note in notes if note]
     if first < n:
         lines = (_html_row(row) for row in _rows(run, first, n))
         # The line feed after <pre> belongs to the tag: without it a first empty line would vanish.
@@ -94,8 +94,8 @@ def text(run: Run, *, save: Save = "tail", tail: int = 200) -> str:
     lines = [_summary(header)]
     if command := _command(header):
         lines.append(command)
-    if note := kept_note(n, first, "lines"):
-        lines.append(note)
+    notes = [*_errors(run, header), kept_note(n, first, "lines")]
+    lines.extend(note for note in notes if note)
     lines.extend(_text_row(row) for row in _rows(run, first, n))
     return "\n".join(lines)
 
@@ -163,6 +163,29 @@ def _summary(header: dict[str, Any]) -> str:
     if header["message"]:
         parts.append(visible_text(str(header["message"])))
     return " · ".join(parts)
+
+
+def _errors(run: Run, header: dict[str, Any]) -> list[str]:
+    """Name the first error line of a bad end, and the last error block, with what they say."""
+    digest = header.get("digest") or {}
+    first, block = digest.get("first"), digest.get("block")
+    notes = []
+    if first is not None:
+        notes.append(f"first error: line {first + 1:,}: {_said(run, first)}")
+    if block and (first is None or list(block) != [first, first + 1]):
+        start, end = block
+        rows = f"lines {start + 1:,}–{end:,}" if end - start > 1 else f"line {start + 1:,}"
+        notes.append(f"last error: {rows}: {_said(run, end - 1)}")
+    return notes
+
+
+def _said(run: Run, row: int) -> str:
+    """Return a line as text, cut."""
+    text = "".join(
+        span.text for span in _bounded(last_state(run.logs.column("text")[row] or ""))[0]
+    )
+    text = text.strip()
+    return text[:MAX_COMMAND] + _more(len(text) - MAX_COMMAND)
 
 
 def _elapsed(started: float | None, ended: float | None) -> list[str]:
