@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blaxel_jupyter.ledger import HOLE, SMALLEST_SHARE, Ledger, Rows
@@ -42,6 +42,7 @@ def fed(data: bytes, places: list[int]) -> tuple[Ledger, list[str]]:
 
 
 @pytest.mark.parametrize("case", OUTPUTS)
+@settings(deadline=None)
 @given(places=st.lists(st.integers(0, 100), max_size=5))
 def test_lines_of_blocks(case: str, places: list[int]) -> None:
     """Bytes are exact and lines the same, whole, byte by byte and at random cuts."""
@@ -57,6 +58,7 @@ def test_lines_of_blocks(case: str, places: list[int]) -> None:
         assert ledger.missing == 0
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=200), places=st.lists(st.integers(0, 400), max_size=8))
 def test_any_bytes_at_any_cuts(data: bytes, places: list[int]) -> None:
     """The rows, joined, are the text."""
@@ -65,6 +67,7 @@ def test_any_bytes_at_any_cuts(data: bytes, places: list[int]) -> None:
     assert lines == Lines(data.removesuffix(b"\n")).texts() if data else lines == []
 
 
+@settings(deadline=None)
 @given(
     data=st.binary(min_size=1, max_size=100),
     blocks=st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), max_size=10),
@@ -192,6 +195,7 @@ def test_check_against_the_servers_log(case: str) -> None:
     assert ledger.unknown_gap is ("gap" in kinds)
 
 
+@settings(deadline=None)
 @given(st.text("ab\n", max_size=30), st.text("ab\n", max_size=30))
 def test_check_ends_at_the_truth(delivered: str, truth: str) -> None:
     """Whatever a stream delivered, the whole log is the result, and a second check finds nothing."""
@@ -203,6 +207,7 @@ def test_check_ends_at_the_truth(delivered: str, truth: str) -> None:
     assert ledger.check(truth) == []
 
 
+@settings(deadline=None)
 @given(st.text("ab\n", max_size=30), st.text("ab\n", max_size=20))
 def test_check_of_a_tail_keeps_what_was_delivered(delivered: str, tail: str) -> None:
     """A cut log never takes anything away, and its own end is the end."""
