@@ -2,7 +2,8 @@ import { expect, test } from "vitest";
 import cases from "../../../tests/filter_cases.json";
 import { visibleText } from "./ansi";
 import { FALSE, FilterError, parse } from "./filter";
-import { LEVELS, level } from "./levels";
+import { LEVELS } from "./level-names";
+import { level } from "./levels";
 import { answer } from "./matching";
 
 const STREAMS = [null, "stdout", "stderr", "system"];

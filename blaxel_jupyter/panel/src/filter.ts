@@ -1,7 +1,8 @@
 // Read the filter language and tell of each row whether it is kept: the twin of filters.py, whose
 // docstring has the grammar; both are held to tests/filter_cases.json. It runs in the search worker.
 
-import { LEVELS, level, NUMBERS } from "./levels";
+import { LEVELS } from "./level-names";
+import { level, NUMBERS } from "./levels";
 import { compiled, type PatternError } from "./patterns";
 import { KIND, STREAM } from "./store";
 

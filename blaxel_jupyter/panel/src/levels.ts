@@ -1,7 +1,8 @@
 // Guess how grave a log line is from what it says of itself; 0, "unknown", when unsure.
 // The twin of levels.py, whose expressions these are; both are held to tests/filter_cases.json.
 
-export const LEVELS = ["unknown", "trace", "debug", "info", "warning", "error", "fatal"];
+import { ERROR } from "./level-names";
+
 const NAMES = [
   "trace verbose",
   "debug dbg",
@@ -10,7 +11,6 @@ const NAMES = [
   "error err severe",
   "fatal critical crit panic emerg emergency alert",
 ];
-const ERROR = 5;
 const HEAD = 300; // characters of a line that are looked at; of JSON and key=value pairs more
 
 /** Each word for a level, in lower case, with the level's place in `LEVELS`. */

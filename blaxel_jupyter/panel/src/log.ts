@@ -1,24 +1,24 @@
 // One view of a process's log: header, toolbar, and the lines near the scroll position.
 
-import { visibleText } from "./ansi";
 import { button, element, grouped, setText } from "./dom";
-import { FilterBar } from "./filter-bar";
+import { FilterBar, replaced, tokens } from "./filter-bar";
 import { Filtering } from "./filtering";
 import { HeaderView, type LogSession } from "./header";
+import { type Key, showKeys } from "./keys";
+import { linkedRow } from "./line-link";
 import { VirtualList } from "./list";
-import { claimKeys, isChord, saveText, say } from "./page";
-import { type Reading, reading } from "./reading";
+import { claimKeys, isChord } from "./page";
+import { KEYS as READING, type Reading, reading } from "./reading";
 import type { RowSet } from "./row-set";
 import { fillBlank, fillPartial, fillRow, rowText } from "./rows";
 import { Search } from "./search";
+import { Seeing } from "./seeing";
 import { called, Sources } from "./sources";
-import { KIND, type LineStore } from "./store";
+import { TakeAway } from "./take-away";
 import { Toolbar } from "./toolbar";
-import { type Block, walk } from "./walk";
 
-const COPY_BYTES = 16_000_000; // more than this belongs in a file
 const MAX_STEPS = 10_000; // matches looked at for one that the filter keeps
-const FILE_NAME = "log.txt";
+const TIME = /^time[:<>]/;
 const NOBODY = { process: "", sandbox: "" };
 
 export class LogView {
@@ -34,6 +34,8 @@ export class LogView {
   readonly #bar: FilterBar;
   readonly #reading: Reading;
   readonly #funnel: HTMLButtonElement;
+  readonly #seeing: Seeing;
+  readonly #take: TakeAway;
   readonly #unsubscribe: () => void;
   readonly #unclaim: () => void;
   #current: number | null = null;
@@ -48,6 +50,29 @@ export class LogView {
   #catchingUp = false;
   /** Whether rows on screen are still being fetched. */
   #blank = false;
+  /** Whether the page's address may lead to a line that is not here yet. */
+  #linked = true;
+  /** Every key of the view, for ? to show; those without an action are taken where they are. */
+  readonly #keys: Key[] = [
+    ["/", "Search", () => this.#toolbar.focus()],
+    ["n", "Next match (Enter in the search box)", () => this.#go(1)],
+    ["N", "Match before (Shift+Enter)", () => this.#go(-1)],
+    ["e", "Next error or gap", () => this.#go(1, this.#seeing.troubles)],
+    ["E", "Error or gap before", () => this.#go(-1, this.#seeing.troubles)],
+    ["f", "Filter the lines", () => this.#openFilter(true)],
+    ["c", "The line in its context, without the filter", () => this.#context(this.#here())],
+    ["h", "Lines over time", () => this.#seeing.toggle()],
+    ["← →", "There: move; with Shift: select; Enter: filter; Escape: all again"],
+    ["y", "Copy lines, or a link to the line", () => this.#take.copy.click()],
+    ["s", "Download lines", () => this.#take.download.click()],
+    ...READING.map(([key, does]): Key => [key, does, () => this.#reading.keys[key]()]),
+    ["PageUp", "A screen up", () => this.#list.page(-1)],
+    ["PageDown", "A screen down", () => this.#list.page(1)],
+    ["Home", "First line", () => this.#list.show(0)],
+    ["End", "Last line, and follow", () => this.#list.toEnd()],
+    ["?", "These keys", () => this.#help.click()],
+  ];
+  readonly #help = button("Keys (?)", { text: "?" }, () => showKeys(this.#help, this.#keys));
 
   constructor(private readonly session: LogSession) {
     const { store } = session;
@@ -63,15 +88,19 @@ export class LogView {
       scroller: this.#scroller,
       list: () => this.#list,
       here: () => this.#here(),
-      go: (row) => this.#goAt(row),
+      go: (row) => this.#mark(row),
+    });
+    this.#take = new TakeAway(session, {
+      root: this.root,
+      scroller: this.#scroller,
+      filtered: () => this.#map,
+      partial: () => this.#partial.map(([, line]) => line),
+      here: () => this.#here(),
     });
     this.#toolbar = new Toolbar(this.#search, {
       go: (direction) => this.#go(direction),
-      looks: this.#reading.looks,
-      copy: () => void this.#copy(),
-      download: () => void this.#download(),
+      more: [...this.#reading.looks, this.#take.copy, this.#take.download, this.#help],
       leave: () => this.#scroller.focus(),
-      things: "lines",
       place: "the log",
     });
     this.#bar = new FilterBar(this.#filtering, {
@@ -88,7 +117,17 @@ export class LogView {
     });
     this.#funnel = button("Filter the lines (f)", "filter", () => this.#openFilter());
     this.#funnel.ariaExpanded = "false";
-    this.#toolbar.middle.append(this.#funnel);
+    this.#seeing = new Seeing(session, this.#scroller, {
+      time: () => tokens(this.#bar.text).find(({ text }) => TIME.test(text))?.text ?? "",
+      pick: (term) => {
+        this.#showBar(true);
+        this.#bar.write(replaced(this.#bar.text, TIME, [term]));
+      },
+      go: (place) => this.#mark(this.#row(place)),
+      shown: (on) => this.root.classList.toggle("bxl-seen", on),
+    });
+    this.#toolbar.middle.append(this.#funnel, this.#seeing.button);
+    window.addEventListener("hashchange", this.#hashed);
     this.#scroller.tabIndex = 0;
     this.#scroller.role = "log";
     this.#scroller.ariaLabel = "Log lines";
@@ -109,12 +148,14 @@ export class LogView {
       this.#list.toEnd();
       this.#scroller.focus();
     });
-    const body = element("div", "bxl-frame", this.#scroller, this.#badge);
+    const { lane, histogram } = this.#seeing;
+    const body = element("div", "bxl-frame", this.#scroller, lane.root, this.#badge);
     this.root.append(
       this.#header.root,
       this.#sources.root,
       this.#toolbar.root,
       this.#bar.root,
+      histogram.root,
       body,
       this.#reading.drawer,
     );
@@ -126,6 +167,8 @@ export class LogView {
   destroy(): void {
     this.#unsubscribe();
     this.#unclaim();
+    window.removeEventListener("hashchange", this.#hashed);
+    this.#seeing.destroy();
     this.#search.stop();
     this.#filtering.stop();
     this.#bar.destroy();
@@ -197,6 +240,7 @@ export class LogView {
     this.#reading.update();
     this.#sources.update();
     this.#list.schedule();
+    if (this.#linked) this.#followLink();
     const empty = this.#count + this.#partial.length === 0;
     this.root.classList.toggle("bxl-empty", empty);
     this.root.classList.toggle("bxl-none", this.#map !== null);
@@ -232,6 +276,8 @@ export class LogView {
     const fresh = Math.max(0, count - this.#list.seen);
     this.#badge.hidden = this.#list.pinned || fresh === 0;
     setText(this.#badge, `${grouped(fresh)} new ${fresh === 1 ? "line" : "lines"} ↓`);
+    const places = this.#reading.folds;
+    this.#seeing.look(this.#list.pinned, places, this.#search.rows, this.#current);
     if (this.#search.query) {
       this.#search.highlight(
         here.filter((row) => this.#search.rows.has(row)),
@@ -281,14 +327,37 @@ export class LogView {
 
   /** Leave the filter and stay at a row, marked. */
   #context(row: number): void {
+    if (this.#filtering.expression) this.#bar.write("");
+    this.#mark(row);
+    this.#scroller.focus();
+  }
+
+  /** Stay at a row, marked. */
+  #mark(row: number): void {
     this.#anchor = null;
     this.#list.pinned = false;
     this.#current = row;
-    if (this.#filtering.expression) this.#bar.write("");
-    this.#anchor = null;
     this.#goTo(row, "near");
+    this.#toolbar.update(this.#position());
     this.#list.refresh();
-    this.#scroller.focus();
+  }
+
+  readonly #hashed = (): void => {
+    this.#linked = true;
+    this.#followLink();
+  };
+
+  /** Go to the line that the page's address leads to, once it is here. */
+  #followLink(): void {
+    const { header, store, complete } = this.session;
+    if (!header) return;
+    const row = linkedRow(location.hash, header.process);
+    const here = row !== null && row < store.length;
+    this.#linked = row !== null && !here && !complete;
+    if (!here) return;
+    if (this.#filtering.expression) this.#bar.write("");
+    this.#mark(row);
+    this.root.scrollIntoView({ block: "nearest" });
   }
 
   #searchChanged(): void {
@@ -311,94 +380,23 @@ export class LogView {
   }
 
   /** Go to the next or previous match; the first time, to the nearest one from the top of the screen. */
-  #go(direction: 1 | -1): void {
-    const { rows } = this.#search;
+  #go(direction: 1 | -1, rows = this.#search.rows): void {
     if (rows.count === 0) return;
     const at = this.#here();
     let position = rows.position(at);
     if (this.#current !== null && (direction < 0 || rows.has(at))) position += direction;
     const found = nextShown(rows, this.#map, (position + rows.count) % rows.count, direction);
     if (found === null) return;
-    this.#goAt(found);
-  }
-
-  /** Bring a row on screen, marked. */
-  #goAt(row: number): void {
-    this.#current = row;
-    this.#reading.reveal(row);
-    this.#list.reveal(this.#place(row));
-    this.#toolbar.update(this.#position());
-    this.#list.refresh();
+    this.#mark(found);
   }
 
   #key(event: KeyboardEvent): void {
     if (isChord(event)) return;
-    const act = {
-      "/": () => this.#toolbar.focus(),
-      n: () => this.#go(1),
-      N: () => this.#go(-1),
-      f: () => this.#openFilter(true),
-      c: () => this.#context(this.#here()),
-      ...this.#reading.keys,
-      End: () => this.#list.toEnd(),
-      Home: () => this.#list.show(0),
-      PageUp: () => this.#list.page(-1),
-      PageDown: () => this.#list.page(1),
-    }[event.key];
+    const act = this.#keys.find(([key]) => key === event.key)?.[2];
     if (!act) return;
     act();
     event.preventDefault();
     event.stopPropagation();
-  }
-
-  /** Save the rows as received; gaps and notices are marked, output is untouched. */
-  async #download(): Promise<void> {
-    const { store } = this.session;
-    const { length } = store;
-    const parts: Blob[] = [];
-    const note = element("div", "bxl-toast");
-    note.role = "status";
-    this.root.append(note);
-    try {
-      for await (const block of walk(this.session)) {
-        parts.push(new Blob(asReceived(store, block))); // the browser's to keep, not the page's
-        const percent = Math.floor((100 * (block.from + block.n)) / length);
-        setText(note, `fetching the lines: ${percent} %`);
-      }
-      saveText(parts, FILE_NAME);
-    } catch (error) {
-      say(this.root, `nothing was saved: ${(error as Error).message}`);
-    }
-    note.remove();
-  }
-
-  async #copy(): Promise<void> {
-    const { store } = this.session;
-    const selection = document.getSelection();
-    let text: string;
-    if (selection && !selection.isCollapsed && this.#scroller.contains(selection.anchorNode)) {
-      text = selection.toString();
-    } else if (store.bytes > COPY_BYTES) {
-      say(this.root, "too much to copy: use download");
-      return;
-    } else {
-      try {
-        for await (const _ of walk(this.session)); // what is small enough to be copied is held then
-      } catch (error) {
-        say(this.root, (error as Error).message);
-        return;
-      }
-      const length = this.#map?.count ?? store.length; // folded lines as well
-      const lines = Array.from({ length }, (_, at) => rowText(store, this.#map?.at(at) ?? at));
-      lines.push(...this.#partial.map(([, line]) => visibleText(line)));
-      text = `${lines.join("\n")}\n`;
-    }
-    try {
-      await navigator.clipboard.writeText(text);
-      say(this.root, "copied");
-    } catch {
-      say(this.root, "the browser refused the clipboard");
-    }
   }
 }
 
@@ -419,17 +417,4 @@ export function nextShown(
     at = (at + matches.count) % matches.count;
   }
   return null;
-}
-
-function asReceived(store: LineStore, { from, n, text, flags }: Block): BlobPart[] {
-  if (flags.every((flags) => (flags & KIND) === 0)) {
-    return [text as Uint8Array<ArrayBuffer>, "\n"];
-  }
-  const parts: BlobPart[] = [];
-  for (let row = from; row < from + n; row++) {
-    if (store.flags(row) & KIND) parts.push(`-- ${rowText(store, row)} --`);
-    else parts.push(store.raw(row) as Uint8Array<ArrayBuffer>);
-    parts.push("\n");
-  }
-  return parts;
 }

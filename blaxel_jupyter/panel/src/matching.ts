@@ -3,7 +3,9 @@
 
 import { visibleText } from "./ansi";
 import { FALSE, FilterError, parse, Row } from "./filter";
-import { SHOWN_BYTES } from "./store";
+import { level } from "./levels";
+import { KIND, SHOWN_BYTES } from "./store";
+import { type Taking, written } from "./taking";
 
 export interface Query {
   text: string;
@@ -26,11 +28,15 @@ export interface Rows {
 
 export type Request =
   | ({ kind: "filter" } & Rows)
+  | ({ kind: "take" } & Taking)
+  | { kind: "levels"; text: Uint8Array; flags: Uint8Array }
   | { kind: "scan"; query: Query; text: Uint8Array; n: number }
   | { kind: "highlight"; query: Query; lines: string[] };
 
 export type Reply =
   | { kind: "scan"; rows: Uint32Array }
+  | { kind: "take"; bytes: Uint8Array<ArrayBuffer> }
+  | { kind: "levels"; levels: Uint8Array }
   | { kind: "highlight"; ranges: number[][] }
   | { kind: "error"; message: string };
 
@@ -39,6 +45,8 @@ const MAX_RANGES = 100; // highlights of one line
 export function answer(request: Request): Reply {
   try {
     if (request.kind === "filter") return { kind: "scan", rows: filtered(request) };
+    if (request.kind === "take") return { kind: "take", bytes: written(request) };
+    if (request.kind === "levels") return { kind: "levels", levels: levels(request) };
     const pattern = compiled(request.query);
     if (request.kind === "highlight") {
       return { kind: "highlight", ranges: request.lines.map((line) => ranges(pattern, line)) };
@@ -71,6 +79,12 @@ export function filtered(rows: Rows): Uint32Array {
     if (term(row) !== FALSE) found[count++] = i;
   }
   return found.slice(0, count);
+}
+
+/** The level of each row of a block, as a place in `LEVELS`; gaps and notices have none. */
+export function levels({ text, flags }: { text: Uint8Array; flags: Uint8Array }): Uint8Array {
+  const lines = shownLines(text);
+  return flags.map((flag, i) => (flag & KIND ? 0 : level(visibleText(lines[i]))));
 }
 
 /** The lines of a block as carriage returns leave them. */

@@ -18,6 +18,19 @@ const HEAD = 400; // bytes of a line that tell whether it belongs to a group
 const NEAR = 1000; // rows above and below in which all groups are folded at once
 const TIMES = { off: "local", local: "relative", relative: "off" } as const; // one after the other
 
+/** The keys, and what each does. */
+export const KEYS: [key: string, does: string][] = [
+  ["j", "Next line"],
+  ["k", "Line before"],
+  ["Enter", "Details of the line"],
+  ["Escape", "Close the details; from a field, back to the lines"],
+  ["z", "Fold or open a group of lines"],
+  ["Z", "Fold or open all groups near"],
+  ["l", "Line numbers"],
+  ["t", "Arrival times: by the clock, since the start, none"],
+  ["w", "Wrap long lines"],
+];
+
 /** What this needs of the log's view. */
 export interface View {
   session: LogSession;

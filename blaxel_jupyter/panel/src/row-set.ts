@@ -9,7 +9,15 @@ export function progress(scanned: number, rows: number): string {
   return rows - scanned > LAG ? `${Math.floor((100 * scanned) / rows)} %` : "";
 }
 
-export class RowSet {
+/** Rows in their order, found by row and by position; both count from 0. */
+export interface Places {
+  readonly count: number;
+  at(position: number): number;
+  /** The position of the first one at `row` or after it. */
+  position(row: number): number;
+}
+
+export class RowSet implements Places {
   count = 0;
   readonly #pages: Uint32Array[] = [];
 

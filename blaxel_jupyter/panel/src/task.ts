@@ -1,6 +1,6 @@
 // One view of an agent's run: header, toolbar with filters, and the story as a timeline that follows its tail.
 
-import { element, setText } from "./dom";
+import { button, element, setText } from "./dom";
 import { Filters } from "./filters";
 import { claimKeys, isChord, saveText, say } from "./page";
 import { HEAD_FIELDS, type Item, passes, plainText, type TaskSession } from "./story";
@@ -48,11 +48,14 @@ export class TaskView {
     this.#filters = new Filters(() => this.#filtered());
     this.#toolbar = new Toolbar(this.#search, {
       go: (direction) => this.#go(direction),
-      copy: () => void this.#copy(),
-      download: () => saveText([plainText(store.items), "\n"], FILE_NAME),
       leave: () => this.#scroller.focus(),
-      things: "events",
       place: "the story",
+      more: [
+        button("Copy the selection, or all events", "copy", () => void this.#copy()),
+        button("Download all events as text", "download", () =>
+          saveText([plainText(store.items), "\n"], FILE_NAME),
+        ),
+      ],
     });
     this.#toolbar.middle.append(this.#filters.root);
     this.#scroller.tabIndex = 0;

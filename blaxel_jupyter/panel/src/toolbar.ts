@@ -1,4 +1,4 @@
-// Search box, copy and download: what a reader does with what is shown.
+// Search box, and what else a view offers: what a reader does with what is shown.
 // It drives the search and calls back for the rest; the list is the view's.
 
 import { button, element, grouped, setText } from "./dom";
@@ -16,15 +16,11 @@ export interface Searching {
 }
 
 export interface Actions {
-  /** What is shown, for the buttons' names: "lines". */
-  things: string;
   /** Where is searched: "the log". */
   place: string;
   go(direction: 1 | -1): void;
-  /** Buttons for how things are shown. */
-  looks?: HTMLElement[];
-  copy(): void;
-  download(): void;
+  /** Buttons at the end. */
+  more: HTMLElement[];
   leave(): void;
 }
 
@@ -70,12 +66,7 @@ export class Toolbar {
       button("Previous match", "up", () => actions.go(-1)),
       button("Next match", "down", () => actions.go(1)),
       this.middle,
-    );
-    const { looks = [], things } = actions;
-    this.root.append(
-      ...looks,
-      button(`Copy the selection, or all ${things}`, "copy", actions.copy),
-      button(`Download all ${things} as text`, "download", actions.download),
+      ...actions.more,
     );
   }
 

@@ -1,0 +1,18 @@
+// Remember how the reader has set the panels, in this browser; where it keeps nothing, nothing is kept.
+
+/** What was chosen for a setting; null if nothing was. */
+export function remembered(name: string): string | null {
+  try {
+    return localStorage.getItem(`bxl-${name}`);
+  } catch {
+    return null;
+  }
+}
+
+export function remember(name: string, value: string): void {
+  try {
+    localStorage.setItem(`bxl-${name}`, value);
+  } catch {
+    // then it holds for this view
+  }
+}

@@ -1,0 +1,73 @@
+// Walk the store for what is shown of a whole log: lines by time and level, and where errors and gaps are.
+// Levels are guessed in the worker, block by block; the page only counts.
+
+import { Asker } from "./asker";
+import { ERROR } from "./level-names";
+import { RowSet } from "./row-set";
+import { GAP, KIND, type LineStore } from "./store";
+import { Tally } from "./tally";
+
+export class Tallying {
+  tally = new Tally();
+  /** Rows that say of themselves that they are errors or worse, and gaps; and gaps alone. */
+  troubles = new RowSet();
+  gaps = new RowSet();
+  #scanned = 0;
+  #count = (_levels: Uint8Array): void => {};
+  readonly #asker = new Asker((error) => {
+    if (error) this.#count(new Uint8Array()); // not judged, but there
+    this.update();
+    this.changed();
+  });
+
+  constructor(
+    private readonly store: LineStore,
+    private readonly changed: () => void,
+  ) {}
+
+  /** Go on with the rows that have arrived since; false if there are none. */
+  update(): boolean {
+    const { store } = this;
+    const from = this.#scanned;
+    if (from > store.length) this.#again();
+    if (this.#asker.busy) return true;
+    if (from >= store.length) return false;
+    const block = store.block(from);
+    if (!block) {
+      store.want(from); // and go on once it is here
+      return true;
+    }
+    const { text, flags, received } = block;
+    this.#count = (levels) => {
+      this.tally.add(flags, levels, received);
+      const gaps: number[] = [];
+      const troubles: number[] = [];
+      flags.forEach((flag, i) => {
+        const gap = (flag & KIND) === GAP;
+        if (gap) gaps.push(i);
+        if (gap || levels[i] >= ERROR) troubles.push(i);
+      });
+      this.gaps.add(from, Uint32Array.from(gaps));
+      this.troubles.add(from, Uint32Array.from(troubles));
+      this.#scanned = from + flags.length;
+    };
+    // Copies: posting a view would clone the whole message it points into.
+    this.#asker.ask({ kind: "levels", text: text.slice(), flags: flags.slice() }, (reply) => {
+      if (reply.kind === "levels") this.#count(reply.levels);
+    });
+    return true;
+  }
+
+  stop(): void {
+    this.#asker.stop();
+  }
+
+  /** Begin anew: so did the log. */
+  #again(): void {
+    this.stop();
+    this.tally = new Tally();
+    this.troubles = new RowSet();
+    this.gaps = new RowSet();
+    this.#scanned = 0;
+  }
+}
