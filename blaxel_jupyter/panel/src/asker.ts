@@ -4,12 +4,11 @@
 import workerSource from "search-worker";
 import type { Reply, Request } from "./matching";
 
-const NO_WORKER = "search is not available here";
 const LIMIT_MS = 2000; // for one question of at most 2 MiB, which takes about 30 ms
 
 export class Asker {
   busy = false;
-  #worker: Promise<Worker> | null = null;
+  #worker: Worker | null = null;
   #timer = 0;
 
   /** `after` is called after each answer, with what went wrong or "". */
@@ -18,33 +17,26 @@ export class Asker {
   ask(request: Request, done: (reply: Reply) => void): void {
     this.busy = true;
     this.#worker ??= started();
-    const asked = this.#worker;
     this.#timer = window.setTimeout(() => {
       this.#fail("search given up: the expression takes too long");
     }, LIMIT_MS);
+    this.#worker.onerror = () => this.#fail("search is not available here");
+    this.#worker.onmessage = ({ data }: MessageEvent<Reply>) => {
+      clearTimeout(this.#timer);
+      this.busy = false;
+      if (data.kind !== "error") done(data);
+      this.after(data.kind === "error" ? data.message : "");
+    };
     // What was copied for the worker is handed over, not copied once more.
     const moved = Object.values(request).flatMap((part) =>
       ArrayBuffer.isView(part) ? part.buffer : [],
     );
-    asked.then(
-      (worker) => {
-        if (asked !== this.#worker) return; // stopped meanwhile
-        worker.onerror = () => this.#fail(NO_WORKER);
-        worker.onmessage = ({ data }: MessageEvent<Reply>) => {
-          clearTimeout(this.#timer);
-          this.busy = false;
-          if (data.kind !== "error") done(data);
-          this.after(data.kind === "error" ? data.message : "");
-        };
-        worker.postMessage(request, moved as ArrayBuffer[]);
-      },
-      () => asked === this.#worker && this.#fail(NO_WORKER),
-    );
+    this.#worker.postMessage(request, moved as ArrayBuffer[]);
   }
 
   stop(): void {
     clearTimeout(this.#timer);
-    this.#worker?.then((worker) => worker.terminate()).catch(() => {}); // there was none
+    this.#worker?.terminate();
     this.#worker = null;
     this.busy = false;
   }
@@ -55,19 +47,9 @@ export class Asker {
   }
 }
 
-let text: Promise<string> | null = null; // once unpacked
-
-async function started(): Promise<Worker> {
-  text ??= unpacked();
-  const url = URL.createObjectURL(new Blob([await text], { type: "text/javascript" }));
+function started(): Worker {
+  const url = URL.createObjectURL(new Blob([workerSource], { type: "text/javascript" }));
   const worker = new Worker(url);
   URL.revokeObjectURL(url);
   return worker;
-}
-
-/** The worker travels deflated, as base64. */
-function unpacked(): Promise<string> {
-  const packed = Uint8Array.from(atob(workerSource), (byte) => byte.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
-  return new Response(stream).text();
 }

@@ -220,8 +220,8 @@ export function told({ start, width, n, counts }: Bars, range: Range, untimed: n
   });
   const say = (count: number, name: string) => count && `${name} ${count.toLocaleString("en")}`;
   const lines = STREAMS.reduce((all, _, c) => all + sums[c], 0);
-  const each = Math.round((lines * 1000) / (range[1] - range[0]));
-  const parts = [range.map(clock).join("–"), say(lines, "lines"), say(each, "a second")];
+  const each = Math.round((lines * 1000) / (range[1] - range[0])).toLocaleString("en");
+  const parts = [range.map(clock).join("–"), say(lines, "lines"), `${each} a second`];
   sums.forEach((count, c) => {
     if (c !== FIRST_LEVEL) parts.push(say(count, NAMES[c])); // "unknown" says nothing
   });

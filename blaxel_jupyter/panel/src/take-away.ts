@@ -57,7 +57,10 @@ export class TakeAway {
     private readonly session: LogSession,
     private readonly view: View,
   ) {
-    this.copy.ariaHasPopup = this.download.ariaHasPopup = "menu";
+    for (const made of [this.copy, this.download]) {
+      made.ariaHasPopup = "menu";
+      made.onmousedown = (event) => event.preventDefault(); // what is selected stays so
+    }
   }
 
   #offer(anchor: HTMLElement, actions: Record<string, (scope: Scope) => Promise<void>>): void {
