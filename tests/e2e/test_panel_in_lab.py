@@ -255,26 +255,29 @@ def test_lost_batches_are_fetched_again(notebook: Notebook) -> None:
     rows(page, 3000)
     expect(page.locator(".bxl-text").last).to_have_text("29.99")
     with page.expect_download() as download:
-        page.get_by_label("Download all lines as text").click()
+        page.get_by_label("Download lines (s)").click()
+        page.get_by_role("menuitem", name="Download as text").click()
     wanted = "".join(f"{i}.{j}\n" for i in range(30) for j in range(100))
     assert Path(download.value.path()).read_text("utf-8") == wanted
 
 
 def test_copy_and_download(notebook: Notebook) -> None:
-    """Copy gives what is shown, download the exact text, under a name the log cannot choose."""
+    """Copy gives what is shown, download the exact text, in a file with the process's name."""
     page = notebook(
         START + "run.add('\\x1b[31mred\\x1b[0m', '<b>', '10%\\r20%')\n"
         "run.add('', kind='gap', missing_bytes=[9]); panel.flush()\npanel"
     )
     run_cell(page, 0)
     rows(page, 4)
-    page.get_by_label("Copy the selection, or all lines").click()
+    page.get_by_label("Copy lines (y)").click()
+    page.get_by_role("menuitem", name="Copy as text").click()
     page.get_by_text("copied").wait_for()
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied == "red\n<b>\n20%\n9 bytes missing here\n"
     with page.expect_download() as download:
-        page.get_by_label("Download all lines as text").click()
-    assert download.value.suggested_filename == "log.txt"
+        page.get_by_label("Download lines (s)").click()
+        page.get_by_role("menuitem", name="Download as text").click()
+    assert download.value.suggested_filename == "tests.log"
     text = Path(download.value.path()).read_bytes()
     assert text == b"\x1b[31mred\x1b[0m\n<b>\n10%\r20%\n-- 9 bytes missing here --\n"
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Lab, open_notebook, run_cell
+from conftest import Lab, run_cell
 from playwright.sync_api import Locator, Page, expect
 
 pytestmark = pytest.mark.e2e
@@ -63,7 +62,7 @@ def drag(page: Page, bars: Locator, start: float, end: float) -> None:
 
 
 def test_a_range_of_time_becomes_the_filter(notebook: Notebook) -> None:
-    """Dragging over the histogram writes the filter's time term, whose rows are Python's; × takes it back."""
+    """Dragging over the histogram writes the filter's time term, whose rows are Python's; the button takes it back."""
     page = seen(notebook, "")
     bars = page.get_by_role("slider", name="Lines over time")
     expect(bars).to_be_visible()
@@ -95,7 +94,9 @@ def test_the_histogram_by_keyboard(notebook: Notebook) -> None:
     expect(bars).to_be_visible()
     bars.focus()
     page.keyboard.press("End")
-    expect(bars).to_have_attribute("aria-valuetext", re.compile(r"lines 1 · 10 a second .* fatal 1 · without a time 1$"))
+    expect(bars).to_have_attribute(
+        "aria-valuetext", re.compile(r"lines 1 · 10 a second .* fatal 1 · without a time 1$")
+    )
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
     expect(bars).to_have_attribute("aria-valuenow", "1")
@@ -114,7 +115,7 @@ def test_the_histogram_by_keyboard(notebook: Notebook) -> None:
 
 
 def test_errors_and_gaps_stand_out(notebook: Notebook) -> None:
-    """The strip and the lane mark errors and gaps; a click and the keys go there; hidden rows have no mark."""
+    """The strip and the lane mark errors and gaps; a click and keys go there; hidden rows have none."""
     page = seen(notebook)
     expect(page.locator(".bxl-bar-gap")).to_have_attribute("d", re.compile("^M"))
     expect(page.locator(".bxl-bar-error")).to_have_attribute("d", re.compile("^M.*M"))
