@@ -254,6 +254,7 @@ def test_a_link_leads_to_its_line(notebook: Notebook) -> None:
     """The link that is copied has no token, and leads to the line: on a page that is open, or opened anew."""
     page = seen(notebook)
     body = page.locator(".bxl-body")
+    expect(page.locator(".bxl-at-error")).to_have_attribute("d", re.compile("^M"))
     body.focus()
     page.keyboard.press("Home")
     page.keyboard.press("e")
