@@ -119,6 +119,9 @@ def test_lines_of_a_real_process(notebook: Notebook) -> None:
     row(page, "Looo").get_by_text("… 5,003 more characters").click()
     expect(details(page)).to_be_hidden()
 
+    heights = "rows => rows.map(row => Math.round(row.getBoundingClientRect().height))"
+    assert len(set(page.locator(".bxl-row").evaluate_all(heights))) == 1
+
     link = page.locator(".bxl-panel a")
     expect(link).to_have_count(1)
     expect(link).to_have_text("https://example.com/a_(b)")
@@ -229,7 +232,7 @@ def test_folds_filters_and_search_go_together(notebook: Notebook) -> None:
     field = page.get_by_label("Filter the log")
     field.fill("traceback OR file")
     rows(page, 2600, 400 - groups)
-    expect(page.get_by_text("+ 1 lines").first).to_be_visible()
+    expect(page.get_by_text("+ 1 line").first).to_be_visible()
     field.fill("file")
     rows(page, 2600, 200)
     expect(page.locator(".bxl-row", has_text="File").first).to_be_visible()

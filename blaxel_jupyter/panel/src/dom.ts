@@ -32,3 +32,8 @@ export function setText(node: HTMLElement, text: string): void {
 export function grouped(n: number): string {
   return n.toLocaleString("en");
 }
+
+/** How many lines, in words: 1 line, 12,345 lines. */
+export function lines(n: number): string {
+  return `${grouped(n)} ${n === 1 ? "line" : "lines"}`;
+}

@@ -55,12 +55,7 @@ export class Groups {
 
   /** Whether a group begins at a row. */
   begins(row: number): boolean {
-    for (const at of [row, row + 1, row + 2]) {
-      const state = this.#state(at);
-      if (state.head !== row) return false;
-      if (at > row && !state.blank) return true;
-    }
-    return false;
+    return this.around(row)?.[0] === row;
   }
 
   /** The group that a row is in. */

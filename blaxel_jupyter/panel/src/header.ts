@@ -2,7 +2,7 @@
 // It reads the session's header; it knows nothing of rows or search.
 
 import { visibleText } from "./ansi";
-import { button, element, grouped, setText } from "./dom";
+import { button, element, grouped, lines, setText } from "./dom";
 import type { Facts, Session, Verb } from "./session";
 import { StopMenu, verbs } from "./stop";
 import type { LineStore } from "./store";
@@ -202,7 +202,7 @@ export function digestParts(header: Header): { meaning: string; links: [string, 
 export function facts(header: Header, now: number, rate: number): string[] {
   const parts: string[] = [];
   if (header.started !== null) parts.push(duration((header.ended ?? now) - header.started));
-  parts.push(`${grouped(header.lines)} ${header.lines === 1 ? "line" : "lines"}`);
+  parts.push(lines(header.lines));
   parts.push(size(header.bytes));
   if (header.status === "running" && rate > 0) parts.push(`${size(rate)}/s`);
   return parts;

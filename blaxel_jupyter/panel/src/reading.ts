@@ -3,7 +3,7 @@
 
 import { visibleText } from "./ansi";
 import { details } from "./details";
-import { button, grouped } from "./dom";
+import { button, element, grouped, lines } from "./dom";
 import { hasFields } from "./fields";
 import { Folds } from "./folds";
 import { Groups } from "./groups";
@@ -174,14 +174,17 @@ export function reading({ session, scroller, list, here, go }: View) {
       };
       const line = text.textContent ?? "";
       const cut = text.querySelector(".bxl-cut");
-      cut?.replaceWith(small(cut.textContent ?? ""));
+      const ends = element("span", "bxl-ends");
+      text.append(ends);
+      if (cut) ends.append(small(cut.textContent ?? ""));
+      cut?.remove();
       const { all, more } = states(store.raw(row));
       const n = grouped(all.length);
-      if (all.length > 1) text.append(small(`⟳ ${n}${more ? "+" : ""} states`));
-      else if (hasFields(line)) text.append(small("{…}"));
+      if (all.length > 1) ends.append(small(`⟳ ${n}${more ? "+" : ""} states`));
+      else if (hasFields(line)) ends.append(small("{…}"));
       const folded = folds.behind(row);
       const fold = () => turn(row);
-      if (folded > 0) text.append(small(`+ ${grouped(folded)} lines`, fold));
+      if (folded > 0) ends.append(small(`+ ${lines(folded)}`, fold));
       else if (!groups.begins(row)) return;
       const sign = small(folded > 0 ? "▸" : "▾", fold, "bxl-fold");
       sign.ariaExpanded = String(folded === 0);
