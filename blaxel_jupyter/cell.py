@@ -180,6 +180,9 @@ class Cell(Waiting, Generic[R]):
             self._panel = None
 
     def _finish(self) -> None:
+        if self._run.left:
+            self._leave()
+            return
         if self._show.display == "plain":
             self._print_new()
             self._print_rest()
@@ -188,6 +191,14 @@ class Cell(Waiting, Generic[R]):
         error = self._failure(interrupted=self._interrupts > 0)
         if error is not None and self._show.raise_error:
             raise error
+
+    def _leave(self) -> None:
+        """Return from a run that is not followed any more: its panel stays, and may follow it again."""
+        if self._show.display == "plain":
+            self._print_new()
+            print(self._goes_on())
+        if self._pump is not None and not in_voila():
+            self._pump.add_done_callback(lambda _: self._settle())
 
     # Ending ---------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Self
 
 from blaxel_jupyter import bridge
@@ -24,6 +24,8 @@ class Followed(ABC):
         self._broken = False
         self._following: concurrent.futures.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._work: tuple[asyncio.Task[Any], asyncio.AbstractEventLoop] | None = None
+        self.left = False  # whether a reader stopped following; what is followed goes on
         self.message: str | None = None  # what became of the last verb, for the panel's header
 
     @abstractmethod
@@ -45,7 +47,7 @@ class Followed(ABC):
         return self._final
 
     def wait(self, timeout: float | None = None) -> Self:
-        """Wait until it has ended and everything of it is here.
+        """Wait until it has ended and everything of it is here, or until somebody stops following it.
 
         Args:
             timeout: seconds; None waits for ever. The run goes on when it is over.
@@ -65,8 +67,9 @@ class Followed(ABC):
         return self.finish().__await__()
 
     def obey(self, verb: str) -> None:
-        """Send what a panel's button asks for (``stop``, ``kill``; ``cancel``) without waiting.
+        """Do what a panel's button asks for, without waiting.
 
+        ``detach`` stops following, ``follow`` goes on with it; ``stop``, ``kill`` and ``cancel`` are sent.
         ``message``, which the panel's header shows, says what becomes of it.
         """
 
@@ -75,18 +78,84 @@ class Followed(ABC):
                 self.message = await self._send(verb)
             except BlaxelError as error:
                 self.message = f"{verb} failed: {error}"
+            else:
+                if self.left:
+                    await self._go_on()  # its end is to be seen
 
-        self.message = f"sending {verb}"  # a service may answer only when it has had its effect
-        bridge.spawn(send)
+        if verb == "detach":
+            self.leave()
+        elif verb == "follow":
+            self.message = None
+            self.go_on()
+        else:
+            self.message = f"sending {verb}"  # a service may answer only when it has had its effect
+            bridge.spawn(send)
+
+    def go_on(self) -> None:
+        """Follow to the end in the background, unless somebody does already."""
+        if not self._final:
+            bridge.spawn(self._go_on)
+
+    async def _go_on(self) -> None:
+        try:
+            await self.finish()
+        except BlaxelError as error:
+            self.message = str(error)
+
+    def in_background(self, function: Callable[[], Awaitable[object]]) -> None:
+        """Start an async function where runs are followed, such as a panel's ``pump``."""
+        bridge.spawn(function)
+
+    def leave(self) -> None:
+        """Stop following, from any thread: who waits for it returns; what is followed goes on."""
+        if self._final or self._work is None:
+            return
+        work, loop = self._work
+        self.left = True
+        self.message = self._goes_on()
+
+        def cancel() -> None:
+            if self._work is not None and self._work[0] is work:  # still in it
+                work.cancel()
+
+        loop.call_soon_threadsafe(cancel)
+
+    @abstractmethod
+    def _goes_on(self) -> str:
+        """Say that what is not followed any more goes on, and how to end it."""
+
+    def verbs(self, *ends: str) -> list[str]:
+        """Return what can be asked now: to leave or to go on, and what ends it."""
+        if self._final or self._broken:
+            return []
+        if self.left and self._following is None:
+            return ["follow", *ends]
+        return ["detach", *ends] if self._work is not None else [*ends]
 
     async def finish(self) -> Self:
-        """Follow to the end, or wait for the follow that is under way, on whatever loop."""
-        while not self._final or self._following is not None:
+        """Follow to the end, or wait for the follow that is under way, on whatever loop.
+
+        Returns before the end when ``leave`` is called.
+        """
+        self.left = False
+        while not self.left and (not self._final or self._following is not None):
             if self._following is None:
-                await self._follow()
+                await self._until_left()
             else:
                 await asyncio.shield(asyncio.wrap_future(self._following))
         return self
+
+    async def _until_left(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._work = task, asyncio.get_running_loop()
+        try:
+            await self._follow()
+        except asyncio.CancelledError:
+            if not self.left or task.uncancel() > 0:  # cancelled by somebody else, too
+                raise
+        finally:
+            self._work = None
 
     def claim(self) -> concurrent.futures.Future[None]:
         """Take the right to record; whoever else waits for the run waits for the returned future."""

@@ -178,6 +178,9 @@ class SandboxRun(Followed):
         await (self.ask_kill() if verb == "kill" else self.ask_stop())
         return f"{verb} sent" + ("; kill ends it at once" if verb == "stop" else "")
 
+    def _goes_on(self) -> str:
+        return f"not followed any more: {self.name} still runs; Stop ends it, Follow shows the rest"
+
     async def _follow(self) -> None:
         await self._controls.follow(self)
 
@@ -276,6 +279,7 @@ class SandboxRun(Followed):
             "local": self.local,
             "final": (self._final and not self._explaining) or self._broken,
             "message": self.trouble or self.message,
+            "verbs": self.verbs("stop", "kill"),
             "variable": self.variable,
             "digest": self._digested(),
             "partial": [

@@ -221,6 +221,9 @@ class TaskRun(Followed):
         await self.ask_cancel()
         return "cancel sent"
 
+    def _goes_on(self) -> str:
+        return "not followed any more: the run goes on; Cancel ends it, Follow shows the rest"
+
     async def _follow(self) -> None:
         await self._controls.follow(self)
 
@@ -358,6 +361,7 @@ class TaskRun(Followed):
             "local": self.target == "local",
             "final": self._final or self._broken,
             "message": self.trouble or self.message,
+            "verbs": self.verbs("cancel"),
         }
 
     def __repr__(self) -> str:

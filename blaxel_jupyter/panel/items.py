@@ -51,7 +51,7 @@ class Items:
     """What the panel shows of an agent run: an item a text block, tool call or other event."""
 
     view = "task"
-    verbs = ("cancel",)
+    verbs = ("detach", "follow", "cancel")
     helpless = "this panel cannot cancel the run"
     paged = False
 

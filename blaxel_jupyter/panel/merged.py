@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import Any, TypeGuard
 
 from blaxel_jupyter.columns import Columns
-from blaxel_jupyter.panel.items import TaskLike
+from blaxel_jupyter.panel.items import Items, TaskLike
 from blaxel_jupyter.panel.rows import BATCH_ROWS, Batch, Rows
 from blaxel_jupyter.panel.static import Run
 from blaxel_jupyter.panel.task_lines import TaskLines
@@ -143,10 +143,17 @@ class _Source:
         self.told = TaskLines(run) if is_task(run) else None
         self.run: Run = self.told or run  # type: ignore[assignment]  # one of both
         self.asked = run
-        self.verbs: tuple[str, ...] = ("cancel",) if self.told else Rows.verbs
+        self.verbs: tuple[str, ...] = Items.verbs if self.told else Rows.verbs
         self.rows = Rows(self.run)
         self.taken = 0
         self.latest: float = float("-inf")  # when the last row taken was received
+
+    def offered(self) -> list[str]:
+        """Return what can be asked of it now."""
+        header = self.run.header()
+        running = header["status"] == "running" and not header["final"]
+        offered: list[str] = header.get("verbs", ["stop", "kill"] if running else [])
+        return offered
 
     def keys(self, n: int) -> list[float]:
         """Return when the next rows were received, at most ``n``, made so that they never go back."""
@@ -260,6 +267,7 @@ class Merged(Rows):
             "final": final,
             "message": " · ".join(f"{one['name']}: {one['message']}" for one in each if one["message"])
             or None,
+            "verbs": [verb for verb in Rows.verbs if self.orders(verb, None)],
             "variable": self.variable,
             "partial": [
                 [*line, i] for i, one in enumerate(each) for line in one.pop("partial")
@@ -276,9 +284,8 @@ class Merged(Rows):
         Sent to all, stop and kill cancel the agents' runs; nothing if the verb is unknown.
         """
         if source is None and verb in Rows.verbs:
-            each = enumerate(self.sources)
-            going = [(i, one) for i, one in each if not one.run.header()["final"]]
-            return [(verb if verb in one.verbs else "cancel", i) for i, one in going]
+            each = [(i, _meant(verb, one.verbs), one) for i, one in enumerate(self.sources)]
+            return [(meant, i) for i, meant, one in each if meant in one.offered()]
         if not isinstance(source, int) or isinstance(source, bool):
             return []
         if 0 <= source < len(self.sources) and verb in self.sources[source].verbs:
@@ -287,7 +294,8 @@ class Merged(Rows):
 
     def title(self) -> str:
         """Return the runs in one line, not sanitised."""
-        return "; ".join(source.rows.title() for source in self.sources)
+        each = self._facts()
+        return ", ".join(f"{one['name']} ({one['status']})" for one in each)
 
     def _facts(self) -> list[dict[str, Any]]:
         each = [source.rows.facts() for source in self.sources]
@@ -296,7 +304,7 @@ class Merged(Rows):
             alone = names.count(one["process"]) == 1 or not one["sandbox"]
             one["name"] = one["process"] if alone else f"{one['sandbox']}/{one['process']}"
             one["command"] = one["command"][:500]
-            one["verbs"] = list(source.verbs)
+            one["verbs"] = source.offered()
             one["lines"] = len(source.run.logs)
             one["digest"] = self._digest(i, one.get("digest"))
         return each
@@ -323,6 +331,10 @@ class Merged(Rows):
 def is_task(run: Run | TaskLike) -> TypeGuard[TaskLike]:
     """Tell a task's run from a process's."""
     return hasattr(run, "fold")
+
+
+def _meant(verb: str, verbs: tuple[str, ...]) -> str:
+    return verb if verb in verbs else "cancel"
 
 
 def _together(statuses: list[str]) -> str:

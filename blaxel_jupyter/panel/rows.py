@@ -39,7 +39,7 @@ class Rows:
     """What the panel shows of a sandbox run: a row a line."""
 
     view = "log"
-    verbs: tuple[str, ...] = ("stop", "kill")
+    verbs: tuple[str, ...] = ("detach", "follow", "stop", "kill")
     helpless = "this panel cannot stop the process"
     epoch = 0
     paged = True

@@ -89,7 +89,7 @@ class TaskLines:
         final = bool(header["final"]) and self._ended
         ended = header["status"] != "completed" and header["error"]
         return {
-            "sandbox": header.get("target") or "",
+            "sandbox": "",
             "process": self.run_id,
             "command": one_line(header.get("prompt")) or "agent task",
             "status": header["status"],
@@ -102,6 +102,7 @@ class TaskLines:
             "local": header["local"],
             "final": final,
             "message": header["message"],
+            "verbs": header.get("verbs", [] if final else ["cancel"]),
             "digest": {"meaning": one_line(ended), "first": None, "block": None} if ended else None,
             "partial": self._teller.partial(),
         }

@@ -88,6 +88,8 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         self._answered = 0
         self._header: dict[str, Any] | None = None
         self._command: Callable[..., object] | None = _obeying(runs)
+        self._runs = runs
+        self._driven = False  # whether somebody flushes, or has begun to
         self._esm = _asset(SCRIPTS[self._source.view])
         self._css = _asset("panel.css")
         super().__init__(_view=self._source.view)
@@ -119,6 +121,7 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         the work to a loop.
         """
         self._command = callback
+        self._driven = True
 
     def flush(self) -> bool:
         """Send what is new since the last flush: a few batches, and the header if it changed.
@@ -128,6 +131,7 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         Returns:
             Whether rows are left for the next flush.
         """
+        self._driven = True
         with self._lock:
             return self._flush()
 
@@ -168,8 +172,9 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         super().close()
 
     async def pump(self) -> None:
-        """Flush until the header says ``final`` and every row was sent."""
-        while True:
+        """Flush until the header says ``final`` and every row was sent, or the panel is closed."""
+        self._driven = True
+        while self.comm is not None:
             due = time.monotonic() + 1 / RATE
             final = self._source.facts()["final"]
             if not self.flush() and final:
@@ -198,10 +203,21 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         if not (_is_count(first) and _is_count(n) and first + n <= total):
             self._reply({**reply, "error": "no such rows"})
         elif n == 0:  # a view that has just begun, or that asks whether we are here
+            self._begin()
             self._reply(reply)
         else:
             content, buffers = self._source.page(first, n)
             self._reply({**reply, **content}, buffers)
+
+    def _begin(self) -> None:
+        """Follow the runs and flush in the background, where nobody does and the runs know how."""
+        runs: list[Any] = [run for run in self._runs if hasattr(run, "in_background")]
+        if self._driven or not runs:
+            return
+        self._driven = True
+        for run in runs:
+            run.go_on()
+        runs[0].in_background(self.pump)
 
     def _obey(self, number: int, verb: object, source: object) -> None:
         reply = {"kind": "command", "id": number}
