@@ -2,7 +2,7 @@
 // the one filter expression, and stops it; and the name that each line carries.
 
 import { visibleText } from "./ansi";
-import { element, grouped, setText } from "./dom";
+import { element, lines, setText } from "./dom";
 import { replaced, tokens } from "./filter-bar";
 import { type Header, type LogSession, statusText } from "./header";
 import { StopMenu } from "./stop";
@@ -53,7 +53,7 @@ export class Sources {
       toggle.ariaPressed = String(!off[i]);
       toggle.title = `${off[i] ? "Show" : "Hide"} ${shown} · ${visibleText(source.command)}`;
       setText(name, shown);
-      setText(facts, `${status} · ${grouped(source.lines)}`);
+      setText(facts, `${status} · ${lines(source.lines)}`);
       facts.dataset.status = source.status;
       stop.update(source, shown);
       if (this.#told[i] !== undefined && this.#told[i] !== status) {
@@ -67,14 +67,14 @@ export class Sources {
   mark(row: HTMLElement, source: number): void {
     const name = visibleText(this.session.header?.sources?.[source]?.name ?? "");
     if (!name) return;
-    const label = element("span", `bxl-source bxl-s${source % COLOURS}`, name);
+    const label = element("span", `bxl-from bxl-s${source % COLOURS}`, name);
     label.title = name;
     row.prepend(label);
   }
 
   #chip(i: number): Chip {
     const toggle = element("button", "bxl-button");
-    const name = element("span", "bxl-name");
+    const name = element("span", "bxl-who");
     const facts = element("span", "bxl-status");
     const stop = new StopMenu((verb) => this.session.command(verb, i));
     toggle.type = "button";
