@@ -162,9 +162,8 @@ export class HeaderView {
     const said = [header.name && visibleText(header.name), meaning].filter(Boolean).join(": ");
     const line = element("div", "", said);
     for (const [text, row] of links) {
-      const link = element("button", "bxl-link", text);
-      link.type = "button";
-      link.addEventListener("click", () => this.show(row));
+      const link = button(text, { text }, () => this.show(row));
+      link.className = "bxl-link";
       line.append(link);
     }
     return line;

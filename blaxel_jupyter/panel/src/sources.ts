@@ -27,7 +27,6 @@ export class Sources {
   readonly root = element("div", "bxl-sources");
   readonly #live = element("div", "bxl-hidden");
   readonly #chips: Chip[] = [];
-  readonly #told: string[] = [];
 
   constructor(
     private readonly session: LogSession,
@@ -41,10 +40,9 @@ export class Sources {
   }
 
   update(): void {
-    const sources = this.session.header?.sources ?? [];
-    this.root.hidden = sources.length === 0;
-    const off = hidden(this.expression.text(), sources);
-    sources.forEach((source, i) => {
+    const off = hidden(this.expression.text(), this.#all);
+    this.root.hidden = off.length === 0;
+    this.#all.forEach((source, i) => {
       if (!this.#chips[i]) this.root.append(this.#chip(i).root);
       const { root, toggle, name, facts, stop } = this.#chips[i];
       const status = statusText(source);
@@ -54,18 +52,20 @@ export class Sources {
       toggle.title = `${off[i] ? "Show" : "Hide"} ${shown} · ${visibleText(source.command)}`;
       setText(name, shown);
       setText(facts, `${status} · ${lines(source.lines)}`);
-      facts.dataset.status = source.status;
       stop.update(source, shown);
-      if (this.#told[i] !== undefined && this.#told[i] !== status) {
-        setText(this.#live, `${shown}: ${status}`);
-      }
-      this.#told[i] = status;
+      const before = facts.dataset.status;
+      if (before && before !== source.status) setText(this.#live, `${shown}: ${status}`);
+      facts.dataset.status = source.status;
     });
+  }
+
+  get #all() {
+    return this.session.header?.sources ?? [];
   }
 
   /** Put a row's source before its line. */
   mark(row: HTMLElement, source: number): void {
-    const name = visibleText(this.session.header?.sources?.[source]?.name ?? "");
+    const name = visibleText(this.#all[source]?.name ?? "");
     if (!name) return;
     const label = element("span", `bxl-from bxl-s${source % COLOURS}`, name);
     label.title = name;
@@ -80,14 +80,15 @@ export class Sources {
     toggle.type = "button";
     toggle.append(name, facts);
     toggle.addEventListener("click", () => {
-      const sources = this.session.header?.sources ?? [];
-      const off = hidden(this.expression.text(), sources);
+      const text = this.expression.text();
+      const off = hidden(text, this.#all);
       off[i] = !off[i];
-      this.expression.write(hiding(this.expression.text(), sources, off));
+      this.expression.write(hiding(text, this.#all, off));
     });
     const root = element("span", `bxl-chip bxl-s${i % COLOURS}`, toggle, stop.root);
-    this.#chips[i] = { root, toggle, name, facts, stop };
-    return this.#chips[i];
+    const made = { root, toggle, name, facts, stop };
+    this.#chips.push(made);
+    return made;
   }
 }
 

@@ -22,7 +22,6 @@ export class StopMenu {
   #key = "";
 
   constructor(private readonly ask: (verb: Verb) => void) {
-    this.root.setAttribute("data-lm-suppress-shortcuts", ""); // arrows are the list's, not the notebook's
     this.root.addEventListener("change", () => {
       const verb = this.root.value as Verb;
       this.root.selectedIndex = 0;
@@ -37,18 +36,9 @@ export class StopMenu {
     const key = offered.join();
     if (key === this.#key) return; // an open list is left alone
     this.#key = key;
-    this.root.title = `Stop ${name} …`;
-    this.root.ariaLabel = this.root.title;
-    const face = element("option", "", "▾");
+    this.root.title = this.root.ariaLabel = `Stop ${name} …`;
+    const face = new Option("▾");
     face.hidden = true;
-    face.value = "";
-    this.root.replaceChildren(
-      face,
-      ...offered.map((verb) => {
-        const option = element("option", "", MEANINGS[verb] ?? verb);
-        option.value = verb;
-        return option;
-      }),
-    );
+    this.root.replaceChildren(face, ...offered.map((verb) => new Option(MEANINGS[verb], verb)));
   }
 }
