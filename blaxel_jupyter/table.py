@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import importlib
+import importlib.util
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,9 @@ BATCH_ROWS = 1 << 16
 
 BATCH_BYTES = 1 << 28
 """Bytes of text in one column of a batch, unless one value is longer: below int32 offsets' end."""
+
+EXPORTED_AT_ONCE = 1 << 20
+"""Rows that are exported in one go; more are, too, where pyarrow is not installed."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_A_TIME = -(1 << 63)
@@ -276,12 +280,13 @@ class Table:
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Export the rows there are now as an Arrow stream capsule.
 
-        ``requested_schema`` is ignored, as the protocol allows: consumers cast by themselves.
+        Of a long table each batch is made when it is consumed, if pyarrow is installed; else all are
+        there at once. ``requested_schema`` is ignored, as the protocol allows: consumers cast by themselves.
         """
         return self._arrow(BATCH_ROWS, BATCH_BYTES).__arrow_c_stream__()
 
     def _arrow(self, rows: int, size: int) -> Any:
-        """Return a snapshot as a nanoarrow Array; both limits are those of one batch."""
+        """Return the rows there are now as what exports a stream; both limits are those of one batch."""
         import nanoarrow
 
         types: dict[Type, Any] = {
@@ -309,13 +314,18 @@ class Table:
             else:
                 yield nanoarrow.c_array_from_buffers(schema, len(part), [None], children=columns)
 
-        return nanoarrow.Array.from_chunks(
-            batch for part in self._parts(rows) for batch in batches(part)
-        )
+        parts = self._parts(len(self), rows)
+        all_batches = (batch for part in parts for batch in batches(part))
+        if len(self) > EXPORTED_AT_ONCE and importlib.util.find_spec("pyarrow"):
+            pyarrow = importlib.import_module("pyarrow")
+            return pyarrow.RecordBatchReader.from_batches(
+                pyarrow.schema(schema), map(pyarrow.record_batch, all_batches)
+            )
+        return nanoarrow.Array.from_chunks(all_batches)
 
-    def _parts(self, rows: int) -> Iterator[range]:
+    def _parts(self, n: int, rows: int) -> Iterator[range]:
         """Yield the rows of batches, which end where blocks end if they are long enough."""
-        start, n = 0, len(self)
+        start = 0
         for end in self._rows.ends(n):
             while end - start > rows:
                 yield range(start, start := start + rows)

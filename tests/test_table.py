@@ -486,3 +486,23 @@ def test_promised_values_are_put_in_at_the_first_look() -> None:
     assert table.to_arrow()["text"].to_pylist() == ["first", "a", "b", "c", "last"]
     assert list(table.column("text")) == ["first", "a", "b", "c", "last"]
     assert asked == [1]
+
+
+def test_a_long_table_is_exported_batch_by_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is long is made while it is consumed: whole for every consumer, with errors for it, too."""
+    monkeypatch.setattr("blaxel_jupyter.table.EXPORTED_AT_ONCE", 10)
+    table = filled(ROWS * 20_000)
+    wanted = expected(ROWS * 20_000)
+    reader = pyarrow.RecordBatchReader.from_stream(table)
+    first = reader.read_next_batch()
+    table.extend(1, text="later")
+    assert len(first) < len(wanted)
+    assert first.to_pylist() + reader.read_all().to_pylist() == wanted
+    assert polars.DataFrame(table)[:-1].to_dicts() == wanted
+    t = table
+    assert sql("select count(*), count(text) from t").fetchall() == [(80_001, 60_001)]
+    del t
+    table.extend(1, count=lambda: [1 // 0])
+    for consumer in (pyarrow.table, polars.DataFrame):
+        with pytest.raises(BaseException, match="division"):
+            consumer(table)
