@@ -49,9 +49,14 @@ test("only rows in the list have a mark, where they stand there", () => {
 
 test("rows that are never shown together cost little, and those after them are found", () => {
   const shown = every(2, 0, 1_000_000);
-  const rows = every(2, 1, 900_000);
-  rows.add(0, Uint32Array.of(999_998));
-  const started = performance.now();
+  const odd = every(2, 1, 900_000);
+  odd.add(0, Uint32Array.of(999_998));
+  let looks = 0;
+  const position = (row: number) => {
+    looks += 1;
+    return odd.position(row);
+  };
+  const rows = { count: odd.count, at: (at: number) => odd.at(at), position };
   expect(places(rows, shown, 400)).toEqual([[399, 499_999]]);
-  expect(performance.now() - started).toBeLessThan(200);
+  expect(looks).toBeLessThan(30_000);
 });

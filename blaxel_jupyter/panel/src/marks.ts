@@ -7,7 +7,7 @@ import type { Places } from "./row-set";
 
 const HIGH = 2; // pixels
 const NEAR = 4; // pixels that a click may miss a mark by
-const MAX_STEPS = 256; // hidden rows looked at in one line for one that is shown
+const MAX_STEPS = 64; // hidden rows looked at in one line for one that is shown
 
 export class MarkLane {
   readonly root = element("div", "bxl-lane");

@@ -39,3 +39,9 @@ export function saveText(parts: BlobPart[], name: string): void {
   link.click();
   window.setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
+
+/** A name for a file that a process's name cannot choose freely. */
+export function fileName(process: string, ending: string): string {
+  const name = process.replace(/[^\p{L}\p{N}_.-]+/gu, "-").replace(/^[.-]+|[.-]+$/g, "");
+  return `${name.slice(0, 80) || "log"}.${ending}`;
+}

@@ -8,13 +8,14 @@ import type { LogSession } from "./header";
 import { lineLink } from "./line-link";
 import type { Reply } from "./matching";
 import { openMenu } from "./menu";
-import { saveText, say } from "./page";
+import { fileName, saveText, say } from "./page";
 import { type Places, RowSet } from "./row-set";
 import { KIND } from "./store";
 import type { Style } from "./taking";
 import { walk } from "./walk";
 
 const COPY_BYTES = 16_000_000; // more than this belongs in a file
+const CHANGED = "the log has become another one";
 const HEADS: Partial<Record<Style, string>> = { numbers: "\t", times: "-\t" }; // of a line not ended yet
 
 /** What may be taken: its rows (null for all), and its text if it may be part of rows. */
@@ -153,8 +154,8 @@ export class TakeAway {
     try {
       for (let done = 0; done < count; ) {
         const block = (await walk(session, rows ? rows.at(done) : done).next()).value;
-        if (!block) break;
-        const { from, text, flags, received, n } = block;
+        if (!block) throw new Error(CHANGED);
+        const { from, text, flags, received, n, sources } = block;
         const last = rows ? Math.min(count, rows.position(from + n)) : Math.min(count, from + n);
         const kept = Uint32Array.from({ length: last - done }, (_, i) =>
           rows ? rows.at(done + i) - from : i,
@@ -176,17 +177,19 @@ export class TakeAway {
                 received.buffer.slice(received.byteOffset, received.byteOffset + n * 8),
               ),
               missing,
+              names: session.header?.sources?.map(({ sandbox, process }) => ({ sandbox, process })),
+              sources: sources?.slice(),
               rows: kept,
             },
             resolve,
           );
         });
-        if (reply.kind !== "take") break;
+        if (reply.kind !== "take") throw new Error(CHANGED);
         parts.push(new Blob([reply.bytes])); // the browser may keep it on disk
         size += reply.bytes.length;
         if (size > limit) throw new Error("too much to copy: use download");
         done = last;
-        setText(note, `${Math.floor((100 * done) / count)} %`);
+        if (done < count) setText(note, `${Math.floor((100 * done) / count)} %`);
       }
     } finally {
       asker.stop();
@@ -194,10 +197,4 @@ export class TakeAway {
     }
     return parts;
   }
-}
-
-/** A name for a file that a process's name cannot choose freely. */
-export function fileName(process: string, ending: string): string {
-  const name = process.replace(/[^\p{L}\p{N}_.-]+/gu, "-").replace(/^[.-]+|[.-]+$/g, "");
-  return `${name.slice(0, 80) || "log"}.${ending}`;
 }

@@ -15,6 +15,9 @@ export interface Taking {
   received: DataView;
   /** How many bytes are missing at rows of the block, counted from 0, that are gaps or notices. */
   missing: Map<number, number | undefined>;
+  /** Of several runs: what each is called, and which each row is from. */
+  names?: { sandbox: string; process: string }[];
+  sources?: Uint8Array;
   /** Rows of the block to write, counted from 0. */
   rows: Uint32Array;
 }
@@ -39,6 +42,7 @@ function line(taking: Taking, i: number, text: string, missing: number | null): 
   if (style === "json") {
     return JSON.stringify({
       seq: from + i,
+      ...taking.names?.[taking.sources?.[i] ?? 0],
       stream: STREAMS[flags[i] & STREAM],
       kind: KINDS[kind / GAP],
       text,
