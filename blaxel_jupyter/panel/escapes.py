@@ -44,8 +44,11 @@ PLAIN = Style()
 # controls, zero-width and other characters that take no space, tags.
 _INVISIBLE = re.compile(
     "[\0-\x08\x0a-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
-    "\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e01ef\ud800-\udfff]"
+    "\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e01ef\ud800-\udfff]"
 )
+_SELECTED = re.compile("[0-9#*\xa9-\ufdff\ufe10-\U0010ffff]")
+"""What a variation selector may follow: an emoji, a letter that has variants; one of each."""
 _INTRODUCER = re.compile("[\x1b\x90\x98\x9b\x9d\x9e\x9f]")
 _CSI = re.compile(r"[\x30-\x3f]{0,256}[\x20-\x2f]{0,16}([\x40-\x7e])")
 _SHORT = re.compile(r"[\x20-\x2f]{0,16}[\x30-\x7e]")
@@ -129,6 +132,8 @@ def _mark(match: re.Match[str]) -> str:
     text, at = match.string, match.start()
     if code in (0x200C, 0x200D) and at and text[at - 1] > "\xff" and text[at + 1 : at + 2] > "\xff":
         return match[0]  # a joiner inside a script or an emoji that needs it
+    if 0xFE00 <= code <= 0xFE0F and _SELECTED.match(text, at - 1 if at else 0):
+        return match[0]
     if 0xD800 <= code <= 0xDFFF:
         return "\ufffd"
     return f"<U+{code:04X}>"

@@ -41,9 +41,7 @@ from tests.e2e.stand_in import Run, shown
 run = Run()
 panel = shown(run)
 """
-TRACE = (
-    "TRACE = ['Traceback (most recent call last):', '  File \"a.py\", line 1', '    f()', 'KeyError: 1']\n"
-)
+TRACE = "TRACE = ['Traceback (most recent call last):', '  File \"a.py\", line 1', '    f()', 'KeyError: 1']\n"
 MANY = TRACE + (
     "for i in range(200):\n"
     "    run.add(*(f'INFO line {i}.{j}' for j in range(9)), *TRACE)\n"
@@ -236,12 +234,36 @@ def test_folds_filters_and_search_go_together(notebook: Notebook) -> None:
     field.fill("file")
     rows(page, 2600, 200)
     expect(page.locator(".bxl-row", has_text="File").first).to_be_visible()
-    field.fill("")
+    field.fill('"f()"')
+    rows(page, 2600, 200)
+    hit = page.locator(".bxl-row").first
+    hit.hover()
+    hit.get_by_label("Show in context (c)").click()
+    rows(page, 2600, 2600 - 3 * (groups - 1))
+    expect(page.locator(".bxl-current .bxl-text")).to_have_text("    f()")
     search = page.get_by_label("Search the log")
     search.fill("f()")
     expect(page.locator(".bxl-count")).to_contain_text("/200")
     expect(page.locator(".bxl-current")).to_have_text(re.compile(r"^\s*f\(\)$"))
     expect(page.locator(".bxl-current")).to_be_in_viewport()
+
+
+def test_a_folded_group_takes_in_what_comes(notebook: Notebook) -> None:
+    """Lines that go on with a folded traceback are folded, too; the next line is not."""
+    page = notebook(
+        START + "run.add('Traceback (most recent call last):', '  File'); panel.flush()\npanel",
+        "run.add('    f()', '    ~~~', 'KeyError: 1'); panel.flush()",
+        "run.add('INFO next'); panel.flush()",
+    )
+    run_cell(page, 0)
+    rows(page, 2, 2)
+    page.get_by_label("Fold (z)").click()
+    rows(page, 2, 1)
+    run_cell(page, 1)
+    rows(page, 5, 1)
+    run_cell(page, 2)
+    rows(page, 6, 2)
+    expect(page.get_by_text("+ 4 lines")).to_be_visible()
 
 
 def test_the_drawer_follows_the_keys(notebook: Notebook) -> None:

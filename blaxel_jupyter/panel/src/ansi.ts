@@ -24,9 +24,14 @@ export interface Span {
 const PLAIN: Style = {};
 // Anything a line may hold that is not plain text: C0 except tab, DEL, C1, and look-alikes: bidi controls,
 // zero-width and other characters that take no space, tags.
-const CODES = String.raw`\0-\x08\x0a-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb`;
-const SPECIAL = new RegExp(String.raw`[${CODES}\udb40\udb41]`);
-const INVISIBLE = new RegExp(String.raw`[${CODES}\u{e0000}-\u{e01ef}]`, "gu");
+const CODES = String.raw`\0-\x08\x0a-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb`;
+const SPECIAL = new RegExp(String.raw`[${CODES}\ud82f\ud834\udb40\udb41]`);
+const INVISIBLE = new RegExp(
+  String.raw`[${CODES}\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e01ef}]`,
+  "gu",
+);
+/** What a variation selector may follow: an emoji, a letter that has variants; one of each. */
+const SELECTED = /[0-9#*\xa9-\ufdff\ufe10-\uffff]/;
 const CSI = /[\x30-\x3f]{0,256}[\x20-\x2f]{0,16}([\x40-\x7e])/y;
 const SHORT = /[\x20-\x2f]{0,16}[\x30-\x7e]/y;
 const STRING_INTRODUCERS = "]PX^_"; // OSC DCS SOS PM APC
@@ -115,6 +120,7 @@ function visible(text: string): string {
     if (code < 32) return String.fromCharCode(0x2400 + code);
     if (code === 127) return "\u2421";
     if ((code === 0x200c || code === 0x200d) && joins(text, offset)) return c;
+    if (code >= 0xfe00 && code <= 0xfe0f && SELECTED.test(text.charAt(offset - 1))) return c;
     return `<U+${code.toString(16).toUpperCase().padStart(4, "0")}>`;
   });
 }

@@ -6,11 +6,11 @@ import { button, element, grouped } from "./dom";
 import { type Field, fields } from "./fields";
 import { size } from "./header";
 import { rowTitle, SHOWN_CHARACTERS } from "./rows";
-import { states } from "./states";
+import { ends } from "./states";
 import { type LineStore, lastState } from "./store";
 
 const FIELDS = 200;
-const STATES = 100; // at each end
+const STATES = 100; // at each end of a history
 const STEP = 65_536; // bytes of a long line shown at once
 const PARSED = 1 << 20; // bytes of a line that is read for fields
 
@@ -33,18 +33,19 @@ export function details(store: LineStore, leave: () => void) {
   };
 
   const open = (row: number) => {
+    if (!store.held(row)) return; // it is on its way
     shown = row;
     const raw = store.raw(row);
     const state = lastState(raw);
     const found = state.length > PARSED ? null : fields(decoded(state));
-    const { all, more } = states(raw);
+    const { n, shown: kept } = ends(raw, STATES);
     const title = element("span", "", rowTitle(store, row));
     const body = element("div", "bxl-whole");
     body.tabIndex = 0;
-    if (found) body.append(pairs(found, FIELDS, 0));
-    if (all.length > 1) {
-      const history = all.map((text, i): Field => [more ? "" : String(i + 1), visibleText(text)]);
-      body.append(pairs(history, STATES, STATES));
+    if (found) body.append(pairs(found.slice(0, FIELDS), found.length, FIELDS));
+    if (n > 1) {
+      const history = kept.map(([i, part]): Field => [grouped(i), decoded(part.slice(0, STEP))]);
+      body.append(pairs(history, n, STATES));
     }
     if (!body.firstChild || state.length > SHOWN_CHARACTERS) body.append(...pieces(state, 0));
     const shut = button("Close (Esc)", { text: "✕" }, close);
@@ -62,11 +63,11 @@ export function details(store: LineStore, leave: () => void) {
   return { root, toggle, follow, close };
 }
 
-/** Names and values under one another: the first and the last, and how many are left out between. */
-function pairs(rows: Field[], first: number, last: number): HTMLElement {
-  const left = rows.length - first - last;
-  const kept = left > 0 ? rows.toSpliced(first, left, ["…", `${grouped(left)} more`]) : rows;
-  const items = kept.flatMap(([name, value]) => [
+/** Names and values under one another: of `n` those that are kept, and how many are left out, and where. */
+function pairs(kept: Field[], n: number, at: number): HTMLElement {
+  const left = n - kept.length;
+  const rows = left > 0 ? kept.toSpliced(at, 0, ["…", `${grouped(left)} more`]) : kept;
+  const items = rows.flatMap(([name, value]) => [
     element("dt", "", name),
     element("dd", "", value),
   ]);

@@ -80,8 +80,7 @@ test("what only looks like JSON has no fields", () => {
 test("what is nested is bounded", () => {
   const nested = (depth: number) => `{"a":${"[".repeat(depth)}${"]".repeat(depth)},"b":7}`;
   expect((fields(nested(40)) as Field[]).map(([name]) => name)).toEqual(["a", "b"]);
-  const deep = fields(nested(100_000));
-  expect(deep === null || deep[0][1].length < 4100).toBe(true);
+  expect(fields(nested(100_000))).toBe(null);
   const list = Array.from({ length: 50_000 }, (_, i) => i);
   for (const [, value] of fields(JSON.stringify({ list, text: "x".repeat(9999) })) as Field[]) {
     expect(value.length).toBeLessThan(4100);

@@ -6,10 +6,11 @@ import { visibleText } from "./ansi";
 export type Field = [name: string, value: string];
 
 const MAX_VALUE = 4000; // characters of one value
+const MAX_DEPTH = 50;
 const HEAD = 2000; // characters of a line that are looked at to tell whether it has fields
 const OBJECT = /^[^{]{0,200}\{\s*"(?:[^"\\]|\\.)*"\s*:/;
 const PAIR = /(?:^|\s)([A-Za-z_@][\w.@/-]*)=("(?:[^"\\]|\\.)*"|[^\s"=][^\s"]*?(?=[,;]?(?:\s|$)))/g;
-const TOKEN = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g;
+const TOKEN = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[[{]|[}\]]/g;
 const NUMBER = "\ufdd0"; // before numbers while JSON is read: they keep their digits as texts
 
 /** Whether a line seems to have fields: a look at its beginning and end. */
@@ -30,9 +31,17 @@ export function fields(line: string): Field[] | null {
   return pairs.length > 1 ? pairs : null;
 }
 
-/** The members of a JSON object as texts, what is nested as JSON; null if it is none, or far too deep. */
+/** The members of a JSON object as texts, what is nested as JSON; null if it is none, or too deep. */
 function parsed(text: string): Record<string, string> | null {
-  const kept = text.replace(TOKEN, (token) => (token[0] === '"' ? token : `"${NUMBER}${token}"`));
+  let depth = 0;
+  let deepest = 0;
+  const kept = text.replace(TOKEN, (token) => {
+    if (token === "[" || token === "{") deepest = Math.max(deepest, ++depth);
+    else if (token === "]" || token === "}") depth -= 1;
+    else if (!token.startsWith('"')) return `"${NUMBER}${token}"`;
+    return token;
+  });
+  if (deepest > MAX_DEPTH) return null;
   try {
     const found: [string, unknown][] = Object.entries(JSON.parse(kept));
     return Object.fromEntries(found.map(([name, value]) => [name, written(value)]));

@@ -4,7 +4,7 @@ import { clock, elapsed } from "./times";
 
 const QUIET = { numbers: false, time: "off", wrap: false };
 
-test.each(["null", "7", '"x"', "[]", '{"time":"__proto__","wrap":1,"numbers":"yes"}'])(
+test.each(["", "{", "null", "7", '"x"', "[]", '{"time":"__proto__","wrap":1,"numbers":"yes"}'])(
   "%s is as if nothing was remembered",
   (text) => {
     expect(parsed(text)).toEqual(QUIET);

@@ -1,16 +1,24 @@
 // How a reader likes lines to be shown, remembered in this browser: never in the notebook.
 
+import { remember, remembered } from "./remembered";
+
 export interface Preferences {
   numbers: boolean;
   time: "off" | "local" | "relative";
   wrap: boolean;
 }
 
-const KEY = "blaxel-jupyter.reading";
+const NAME = "reading";
 
 /** Read what was remembered; whatever is not one of ours is as if it were not there. */
 export function parsed(text: string): Preferences {
-  const { numbers, time, wrap } = JSON.parse(text) ?? {};
+  let found: Record<string, unknown> = {};
+  try {
+    found = JSON.parse(text) ?? {};
+  } catch {
+    // another's, or damaged
+  }
+  const { numbers, time, wrap } = found;
   return {
     numbers: numbers === true,
     time: time === "local" || time === "relative" ? time : "off",
@@ -19,17 +27,9 @@ export function parsed(text: string): Preferences {
 }
 
 export function load(): Preferences {
-  try {
-    return parsed(localStorage.getItem(KEY) ?? "{}");
-  } catch {
-    return parsed("{}"); // damaged, or the browser keeps nothing for this page
-  }
+  return parsed(remembered(NAME) ?? "");
 }
 
 export function save(preferences: Preferences): void {
-  try {
-    localStorage.setItem(KEY, JSON.stringify(preferences));
-  } catch {
-    // the same: it holds while the panel is shown
-  }
+  remember(NAME, JSON.stringify(preferences));
 }

@@ -10,12 +10,13 @@ import { Groups } from "./groups";
 import type { LogSession } from "./header";
 import type { VirtualList } from "./list";
 import { load, save } from "./preferences";
-import { states } from "./states";
+import { count } from "./states";
 import { KIND, lastState, STREAM } from "./store";
 import { clock, elapsed } from "./times";
 
 const HEAD = 400; // bytes of a line that tell whether it belongs to a group
 const NEAR = 1000; // rows above and below in which all groups are folded at once
+const COUNTED = 10_000; // states
 const TIMES = { off: "local", local: "relative", relative: "off" } as const; // one after the other
 
 /** The keys, and what each does. */
@@ -48,9 +49,10 @@ export function reading({ session, scroller, list, here, go }: View) {
   const { store } = session;
   const liked = load();
   const folds = new Folds(() => store.length);
+  const decoder = new TextDecoder();
   const groups = new Groups((row) => {
     if (row >= store.length || !store.held(row)) return null;
-    const line = new TextDecoder().decode(lastState(store.raw(row)).subarray(0, HEAD));
+    const line = decoder.decode(lastState(store.raw(row)).subarray(0, HEAD));
     const of = store.source(row) * 16 + (store.flags(row) & (KIND | STREAM));
     return { line: visibleText(line), of };
   });
@@ -178,9 +180,9 @@ export function reading({ session, scroller, list, here, go }: View) {
       text.append(ends);
       if (cut) ends.append(small(cut.textContent ?? ""));
       cut?.remove();
-      const { all, more } = states(store.raw(row));
-      const n = grouped(all.length);
-      if (all.length > 1) ends.append(small(`⟳ ${n}${more ? "+" : ""} states`));
+      const n = count(store.raw(row), COUNTED);
+      const some = grouped(n) + (n < COUNTED ? "" : "+");
+      if (n > 1) ends.append(small(`⟳ ${some} states`));
       else if (hasFields(line)) ends.append(small("{…}"));
       const folded = folds.behind(row);
       const fold = () => turn(row);
