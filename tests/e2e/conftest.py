@@ -238,3 +238,13 @@ def run_cell(page: Page, index: int) -> None:
             expect(prompt).not_to_have_text(before, timeout=3000)
             return
     pytest.fail(f"cell {index} was not run")
+
+
+def choose_theme(page: Page, name: str, light: bool) -> None:
+    """Choose a theme in JupyterLab's menu; returns when it is there."""
+    page.get_by_role("menuitem", name="Settings").click()
+    page.get_by_text("Theme", exact=True).hover()
+    page.get_by_text(name, exact=True).click()
+    body = page.locator(f'body[data-jp-theme-light="{str(light).lower()}"]')
+    body.wait_for(state="attached")
+    expect(page.locator(".lm-Menu")).to_have_count(0)

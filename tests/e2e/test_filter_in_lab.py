@@ -55,10 +55,10 @@ def test_only_what_is_asked_for_is_shown(notebook: Notebook) -> None:
     expect(page.locator(".bxl-panel")).to_have_class(re.compile("bxl-none bxl-empty"))
     page.get_by_label("Hide lines that do not match").click()
     rows(page, 2002, 2002)
-    expect(page.locator(".bxl-out").first).to_be_visible()
+    expect(page.locator(".bxl-faint").first).to_be_visible()
     page.get_by_label("Filter the lines (f)").click()
     rows(page, 2002, 2002)
-    expect(page.locator(".bxl-out")).to_have_count(0)
+    expect(page.locator(".bxl-faint")).to_have_count(0)
 
 
 def test_lines_that_arrive_are_filtered(notebook: Notebook) -> None:

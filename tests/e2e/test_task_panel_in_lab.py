@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import run_cell
+from conftest import choose_theme, run_cell
 from playwright.sync_api import Locator, Page, expect
 
 pytestmark = pytest.mark.e2e
@@ -393,15 +393,6 @@ CONTRAST = """node => {
   const both = [light(getComputedStyle(node).color), light(back(node))];
   return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
 }"""
-
-
-def choose_theme(page: Page, name: str, light: bool) -> None:
-    """Choose a theme in JupyterLab's menu; returns when it is there."""
-    page.get_by_role("menuitem", name="Settings").click()
-    page.get_by_text("Theme", exact=True).hover()
-    page.get_by_text(name, exact=True).click()
-    body = page.locator(f'body[data-jp-theme-light="{str(light).lower()}"]')
-    body.wait_for(state="attached")
 
 
 def test_the_dark_theme_is_followed(notebook: Notebook) -> None:

@@ -164,6 +164,11 @@ export class VirtualList {
   paint(): void {
     this.#frame = 0;
     const count = this.rows.length();
+    if (this.scroller.clientHeight === 0) {
+      watchAgain(this.#observer, this.scroller);
+      this.painted();
+      return;
+    }
     const lineHeight = Number.parseFloat(getComputedStyle(this.scroller).lineHeight);
     if (lineHeight > 0) this.#rowHeight = lineHeight;
     this.scroller.style.setProperty("--bxl-count", String(Math.min(count, 1000)));
@@ -296,6 +301,12 @@ export class VirtualList {
     this.#top = top;
     this.schedule();
   };
+}
+
+/** What has no size just now, hidden or between two themes, is to be told of when it has one again. */
+export function watchAgain(observer: ResizeObserver, node: HTMLElement): void {
+  observer.unobserve(node); // it would say nothing of the size that it told last
+  observer.observe(node);
 }
 
 /**

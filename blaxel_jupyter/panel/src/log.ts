@@ -214,7 +214,7 @@ export class LogView {
     fillRow(node, store, row, this.#search.ranges(row), row === this.#current, context);
     const { expression, scanned, kept } = this.#filtering;
     const out = !this.#map && expression !== "" && row < scanned && !kept.has(row);
-    node.classList.toggle("bxl-out", out);
+    node.classList.toggle("bxl-faint", out);
     this.#reading.dress(node, row);
     this.#sources.mark(node, store.source(row));
   }

@@ -22,6 +22,31 @@ export function claimKeys(node: HTMLElement, ours: (event: KeyboardEvent) => boo
   return () => window.removeEventListener("keydown", claim, { capture: true });
 }
 
+/**
+ * Tell by its background whether a view is dark, where no JupyterLab says so; look again each second.
+ * Returns how to end that.
+ */
+export function followTheme(root: HTMLElement): () => void {
+  const look = (): void => {
+    if (document.body.dataset.jpThemeLight) return;
+    // This one colour is always written as color(srgb r g b); nothing outlines the panel.
+    const parts = getComputedStyle(root).outlineColor.match(/[\d.]+/g) ?? [];
+    const light = parts.slice(0, 3).reduce((sum, part) => sum + Number(part), 0);
+    root.classList.toggle("bxl-dark", parts.length > 0 && light < 1.5);
+  };
+  requestAnimationFrame(look); // it is in the page by then
+  const timer = window.setInterval(look, 1000);
+  return () => clearInterval(timer);
+}
+
+/** What is selected in a node, if anything is; a shadow root, as in marimo, has a selection of its own. */
+export function selected(node: HTMLElement): Selection | null {
+  const root = node.getRootNode() as Partial<Document>;
+  const selection = root.getSelection?.() ?? document.getSelection();
+  const inside = selection && !selection.isCollapsed && node.contains(selection.anchorNode);
+  return inside ? selection : null;
+}
+
 /** Show a few words for two seconds. */
 export function say(root: HTMLElement, text: string): void {
   const note = element("div", "bxl-toast", text);

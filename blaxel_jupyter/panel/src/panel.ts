@@ -3,6 +3,7 @@
 
 import type { LogSession } from "./header";
 import { LogView } from "./log";
+import { followTheme } from "./page";
 import { type Model, Session } from "./session";
 import { LineStore } from "./store";
 
@@ -16,7 +17,11 @@ export default () => {
     render({ el }: { el: HTMLElement }) {
       const view = new LogView(session);
       el.append(view.root);
-      return () => view.destroy();
+      const leave = followTheme(view.root);
+      return () => {
+        leave();
+        view.destroy();
+      };
     },
   };
 };

@@ -134,7 +134,8 @@ function append(parent: HTMLElement, text: string, style: Style, marked: boolean
   if (text === "") return;
   if (marked) {
     const mark = element("mark", "bxl-mark");
-    append(mark, text, style, false);
+    const { fg, bg, inverse, ...rest } = style; // a match has colours of its own
+    append(mark, text, rest, false);
     parent.append(mark);
     return;
   }

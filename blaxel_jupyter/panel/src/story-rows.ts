@@ -75,8 +75,7 @@ function leftOut(characters: number): HTMLElement | null {
 }
 
 function fillFolding(node: HTMLElement, item: Item, look: Look): void {
-  const focused = node.contains(document.activeElement) ? document.activeElement : null;
-  const onHead = focused?.classList.contains("bxl-head");
+  const onHead = node.querySelector(".bxl-head:focus") !== null;
   const scrolls = [...node.querySelectorAll(".bxl-out")].map((out) => out.scrollTop);
   node.className = `bxl-item bxl-${item.kind}`;
   node.classList.toggle("bxl-open", look.open);
@@ -178,7 +177,7 @@ function sectionOf(section: Section, look: Look, at: number): HTMLElement {
   const [label, form, , cut] = section;
   const out = element("pre", "bxl-out");
   out.tabIndex = 0;
-  out.setAttribute("role", "region");
+  out.setAttribute("role", "group"); // no landmark: there are many
   out.setAttribute("aria-label", label);
   if (form === "error") out.classList.add("bxl-err");
   if (form === "json" || form === "event") out.classList.add("bxl-json");

@@ -8,7 +8,7 @@ import type { LogSession } from "./header";
 import { lineLink } from "./line-link";
 import type { Reply } from "./matching";
 import { openMenu } from "./menu";
-import { fileName, saveText, say } from "./page";
+import { fileName, saveText, say, selected } from "./page";
 import { type Places, RowSet } from "./row-set";
 import { KIND } from "./store";
 import type { Style } from "./taking";
@@ -87,10 +87,8 @@ export class TakeAway {
     const all = { name: "All", rows: null };
     const kept = filtered();
     const scopes = kept ? [{ name: "Filtered", rows: kept }, all] : [all];
-    const selection = document.getSelection();
-    if (!selection || selection.isCollapsed || !scroller.contains(selection.anchorNode)) {
-      return scopes;
-    }
+    const selection = selected(scroller);
+    if (!selection) return scopes;
     const numbers = [...scroller.querySelectorAll<HTMLElement>("[data-n]")]
       .filter(({ parentNode }) => parentNode && selection.containsNode(parentNode, true))
       .map((gutter) => Number(gutter.dataset.n) - 1);

@@ -1,5 +1,6 @@
 // The entry of a task's panel: as panel.ts is a log's. Each panel carries what it shows and no more.
 
+import { followTheme } from "./page";
 import { type Model, Session } from "./session";
 import { Story, type TaskSession } from "./story";
 import { TaskView } from "./task";
@@ -14,7 +15,11 @@ export default () => {
     render({ el }: { el: HTMLElement }) {
       const view = new TaskView(session);
       el.append(view.root);
-      return () => view.destroy();
+      const leave = followTheme(view.root);
+      return () => {
+        leave();
+        view.destroy();
+      };
     },
   };
 };

@@ -2,7 +2,7 @@
 
 import { button, element, setText } from "./dom";
 import { Filters } from "./filters";
-import { claimKeys, isChord, saveText, say } from "./page";
+import { claimKeys, isChord, saveText, say, selected } from "./page";
 import { HEAD_FIELDS, type Item, passes, plainText, type TaskSession } from "./story";
 import { fillItem } from "./story-rows";
 import { type Match, StorySearch } from "./story-search";
@@ -264,7 +264,7 @@ export class TaskView {
   /** Move the focus from one row that opens to the next. */
   #step(direction: 1 | -1): void {
     const heads = [...this.#scroller.querySelectorAll<HTMLElement>(".bxl-head")];
-    const at = heads.findIndex((head) => head.parentElement?.contains(document.activeElement));
+    const at = heads.findIndex((head) => head.parentElement?.matches(":focus-within"));
     const next = heads[at + direction];
     if (at === -1 || !next) return;
     next.focus({ preventScroll: true });
@@ -272,10 +272,7 @@ export class TaskView {
   }
 
   async #copy(): Promise<void> {
-    const selection = document.getSelection();
-    const inside =
-      selection && !selection.isCollapsed && this.#scroller.contains(selection.anchorNode);
-    const text = inside ? selection.toString() : `${plainText(this.#shown)}\n`;
+    const text = selected(this.#scroller)?.toString() ?? `${plainText(this.#shown)}\n`;
     try {
       await navigator.clipboard.writeText(text);
       say(this.root, "copied");

@@ -1,6 +1,8 @@
 // Show rows of any height, those near the scroll position and no others: heights are guessed until a row was
 // seen, and what is being read stays where it is while others turn out to be higher, or are put in.
 
+import { watchAgain } from "./list";
+
 const AT_END = 2; // pixels
 const GUESS = 26; // pixels: a closed row
 const HIGHEST = 1000; // pixels: more than a view is high without being pulled
@@ -122,6 +124,10 @@ export class Timeline {
     this.#frame = 0;
     this.#count = this.rows.length();
     this.#screen = this.scroller.clientHeight;
+    if (this.#screen === 0) {
+      watchAgain(this.#observer, this.scroller);
+      return;
+    }
     // The first pass places by what is known, the others by what was measured.
     for (let pass = 0; pass < 4; pass++) {
       this.#place();
