@@ -85,7 +85,7 @@ def test_a_recorded_run_opens(notebook: Notebook) -> None:
     expect(page.locator(".bxl-files .bxl-out").first).to_contain_text("dates.py  1,184 bytes")
     expect(page.locator(".bxl-result")).to_contain_text("success · 48.2 s · 6 turns")
     expect(page.locator(".bxl-facts").first).to_contain_text("1.84k in, 1.38k out tokens · $0.0873")
-    expect(page.locator(".bxl-source")).to_have_text("stream")
+    expect(page.locator(".bxl-origin")).to_have_text("stream")
 
 
 def test_failed_nested_unfinished_and_unknown(notebook: Notebook) -> None:

@@ -22,7 +22,7 @@ export class TaskHeaderView {
   readonly #prompt = element("span", "bxl-prompt");
   readonly #facts = element("span", "bxl-facts");
   readonly #unfinished = element("span", "bxl-facts");
-  readonly #source = element("span", "bxl-source");
+  readonly #source = element("span", "bxl-origin");
   readonly #error = element("div", "bxl-error-line");
   readonly #note = element("div", "bxl-note");
   readonly #live = element("div", "bxl-hidden");
