@@ -31,7 +31,7 @@ export function openMenu(anchor: HTMLElement, items: Item[]): void {
   });
   menu.append(...made);
   menu.addEventListener("keydown", ({ key }) => {
-    const at = made.indexOf(document.activeElement as HTMLButtonElement);
+    const at = made.findIndex((item) => item.matches(":focus"));
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 }[key];
     if (to !== undefined) made.at(to % made.length)?.focus();
     if (key === "Tab") menu.hidePopover();
