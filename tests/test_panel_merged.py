@@ -7,6 +7,7 @@ import time
 from array import array
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,8 @@ from blaxel_jupyter.panel.merged import Merged, Order
 from blaxel_jupyter.panel.task_lines import READ_ANEW, TELLS_LESS
 from blaxel_jupyter.panel.widget import LogPanel
 from blaxel_jupyter.table import LOGS, Table
-from blaxel_jupyter.task import read_event
+from blaxel_jupyter.task_events import read_event
+from tests.shells import extended
 
 Message = tuple[dict[str, Any], list[bytes]]
 Event = dict[str, Any]
@@ -349,6 +351,76 @@ def test_a_run_is_given_once() -> None:
         LogPanel()
     with pytest.raises(ValueError, match="255"):
         LogPanel(*(Run() for _ in range(256)))
+
+
+class Followed(Run):
+    """A run that can be followed in the background, as ours can; ``asked`` is what was asked of it."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__(process)
+        self.asked: list[Any] = []
+
+    def go_on(self) -> None:
+        self.asked.append("go on")
+
+    def in_background(self, function: Any) -> None:
+        self.asked.append(function.__name__)
+
+    def obey(self, verb: str) -> None:
+        self.asked.append(verb)
+
+
+HELLO = {"kind": "page", "id": 1, "from": 0, "n": 0}
+
+
+def test_a_page_sets_off_what_nobody_drives() -> None:
+    """When a page has the panel, its runs are followed and shown; once, however many pages there are."""
+    one, two = Followed("one"), Followed("two")
+    panel = Panel(one, two)
+    assert one.asked == []
+    panel.hear(HELLO)
+    panel.hear(HELLO)
+    assert (one.asked, two.asked) == (["go on", "pump"], ["go on"])
+    panel.hear({"kind": "command", "id": 2, "verb": "detach", "source": 1})
+    assert two.asked == ["go on", "detach"]
+    panel.hear({"kind": "command", "id": 3, "verb": "stop"})
+    assert (one.asked[2:], two.asked[2:]) == (["stop"], ["stop"])
+
+
+@pytest.mark.parametrize("drive", [Panel.flush, lambda panel: panel.on_command(print)])
+def test_what_somebody_drives_is_left_to_them(drive: Any) -> None:
+    """Who flushes, or takes the commands, follows as well."""
+    run = Followed("one")
+    panel = Panel(run)
+    drive(panel)
+    panel.hear(HELLO)
+    assert run.asked == []
+
+
+async def test_a_pump_ends_with_its_panel() -> None:
+    """A closed panel is not flushed any more, whatever its runs do."""
+    panel = Panel(Run(), Run("other"))
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(panel.pump)
+            await anyio.wait_all_tasks_blocked()
+            panel.close()
+    assert panel.wire
+
+
+def test_a_panel_knows_its_name_in_the_notebook() -> None:
+    """The code for what is shown names the variable that holds the panel, or the output that it is."""
+    with extended() as notebook:
+        panel = Panel(Run(), Run("other"))
+        panel.flush()
+        assert panel.wire[-1][0]["status"]["variable"] == "panel"
+        notebook.user_ns["_hidden"] = panel
+        notebook.user_ns["Out"][7] = panel
+        panel.flush()
+        assert panel.wire[-1][0]["status"]["variable"] == "Out[7]"
+        notebook.user_ns["my_runs"] = panel
+        panel.flush()
+        assert panel.wire[-1][0]["status"]["variable"] == "my_runs"
 
 
 # An agent's run as a source

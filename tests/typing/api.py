@@ -83,3 +83,4 @@ def told(one: TaskRun, several: TaskRuns, error: BlaxelError) -> None:
     assert_type(several[0], TaskRun)
     assert_type(error.partial, object)
     LogPanel(one).flush()
+    assert_type(LogPanel(*several, one).logs.filter("source:x"), Table)
