@@ -67,7 +67,6 @@ const TOLD_BYTES = 1 << 20; // say how far we are after this much
 const NOTED_MS = 1000; // a note that has been seen stays this long
 const SILENT_MS = 16_000; // and say so when nobody answers for this long
 const COMMAND_MS = 5000;
-const MAX_EARLY = 64; // batches kept that came after a lost one; the rest is asked for again
 
 export class Session<S extends Store, H extends Facts> {
   header: H | null = null;
@@ -92,7 +91,6 @@ export class Session<S extends Store, H extends Facts> {
   #greeted = 0;
   #retry = RETRY_MS[0];
   #epoch = 0;
-  #early: [Incoming, DataView[]][] = [];
   /** Pages under way by their first position, in the order they were asked for. */
   readonly #asked = new Map<number, { id: number; n: number; at: number }>();
   #commands = new Map<number, number>();
@@ -157,7 +155,7 @@ export class Session<S extends Store, H extends Facts> {
     if (message.kind === "command") this.#answered(message);
     this.#arrived(message);
     if (buffers.length > 0) {
-      this.#take(message, buffers);
+      this.store.take(message, buffers);
       this.#quiet = QUIET_MS[0];
     }
     const refused = message.kind === "page" && message.error !== undefined;
@@ -192,24 +190,9 @@ export class Session<S extends Store, H extends Facts> {
     if (this.#untold > TOLD_BYTES) this.#send({ kind: "have" });
   }
 
-  #take(message: Incoming, buffers: DataView[]): void {
-    const { store } = this;
-    if (!store.take(message, buffers)) {
-      const early = message.from > store.length && this.#early.length < MAX_EARLY;
-      if (early) this.#early.push([message, buffers]);
-      return;
-    }
-    while (this.#early.length > 0) {
-      const next = this.#early.findIndex(([{ from }]) => from <= store.length);
-      if (next === -1) return;
-      store.take(...this.#early.splice(next, 1)[0]);
-    }
-  }
-
   #startAgain(epoch: number): void {
     this.#epoch = epoch;
     this.#sent = 0;
-    this.#early = [];
     this.#asked.clear();
     this.store.clear();
   }
@@ -222,9 +205,8 @@ export class Session<S extends Store, H extends Facts> {
       this.lost = count;
       for (const [from, n] of pieces) this.#ask(from, n, ASKED);
     } else {
-      const until = Math.min(this.#sent, ...this.#early.map(([{ from }]) => from));
       this.lost = Math.max(0, this.#sent - store.length);
-      this.#ask(store.length, until - store.length, 1);
+      this.#ask(store.length, this.lost, 1);
     }
   }
 

@@ -84,10 +84,10 @@ export class LineStore implements Store {
     if (received === undefined) return false;
     return this.append({
       ...(message as Incoming & Pick<Batch, "missing">),
-      text: bytesOf(text, text.byteLength),
-      flags: bytesOf(flags, flags.byteLength),
+      text: bytesOf(text),
+      flags: bytesOf(flags),
       received,
-      sources: sources && bytesOf(sources, sources.byteLength),
+      sources: sources && bytesOf(sources),
     });
   }
 
@@ -348,34 +348,28 @@ function sliced(chunk: Chunk, first: number, end: number): Chunk {
 }
 
 function joined(a: Chunk, b: Chunk): Chunk {
-  const text = new Uint8Array(a.text.length + 1 + b.text.length);
-  text.set(a.text);
-  text[a.text.length] = LF;
-  text.set(b.text, a.text.length + 1);
-  const flags = new Uint8Array(a.n + b.n);
-  flags.set(a.flags);
-  flags.set(b.flags, a.n);
-  const received = new Uint8Array((a.n + b.n) * 8);
-  received.set(bytesOf(a.received, a.n * 8));
-  received.set(bytesOf(b.received, b.n * 8), a.n * 8);
-  const sources = a.sources || b.sources ? new Uint8Array(a.n + b.n) : undefined;
-  if (a.sources) sources?.set(a.sources);
-  if (b.sources) sources?.set(b.sources, a.n);
-  const starts = new Uint32Array(a.n + b.n + 1);
-  starts.set(a.starts);
-  for (let i = 0; i <= b.n; i++) starts[a.n + i] = b.starts[i] + a.text.length + 1;
-  return {
+  const sources = (chunk: Chunk) => chunk.sources ?? new Uint8Array(chunk.n);
+  return indexed({
     from: a.from,
     n: a.n + b.n,
-    text,
-    flags,
-    received: new DataView(received.buffer),
-    sources,
+    text: concatenated(a.text, new Uint8Array([LF]), b.text),
+    flags: concatenated(a.flags, b.flags),
+    received: new DataView(concatenated(bytesOf(a.received), bytesOf(b.received)).buffer),
+    sources: a.sources || b.sources ? concatenated(sources(a), sources(b)) : undefined,
     missing: [],
-    starts,
-  };
+  }) as Chunk;
 }
 
-function bytesOf(view: DataView, length: number): Uint8Array {
-  return new Uint8Array(view.buffer, view.byteOffset, length);
+function concatenated(...parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const all = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: DataView): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
