@@ -29,6 +29,9 @@ TYPED_MS = 50
 
 PREPARE = """import asyncio, time
 from pathlib import Path
+from blaxel_jupyter.columns import Spill
+from blaxel_jupyter.spool import Spool
+from blaxel_jupyter.table import LOGS, Table
 from stand_in import Run, shown
 
 def resident():
@@ -43,6 +46,7 @@ def made(first, n):
     ]
 
 run = Run()
+run.logs = Table(LOGS, constants={"sandbox": "box", "process": "job"}, spill=Spill(Spool))
 panel = shown(run)
 before = resident()
 panel"""
