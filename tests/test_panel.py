@@ -170,6 +170,21 @@ def test_whatever_is_sent_next_says_which_request_was_answered() -> None:
     assert panel.wire[-1][0]["answered"] == 7
 
 
+def test_rows_that_cannot_be_read_are_an_answer() -> None:
+    """Rows on a disk that is gone are refused with what the system says; nothing raises."""
+
+    class Gone(list[str]):
+        def __getitem__(self, _rows: Any) -> Any:
+            raise OSError(5, "Input/output error")
+
+    run = Run("a")
+    panel = Panel(run)
+    column = run.logs.column
+    run.logs.column = lambda name: Gone() if name == "text" else column(name)  # type: ignore[method-assign]
+    reply = panel.hear({"kind": "page", "id": 1, "from": 0, "n": 1})
+    assert reply["error"] == "lines cannot be read: [Errno 5] Input/output error"
+
+
 def test_a_row_larger_than_a_batch_travels_alone() -> None:
     """A row of 5 MB is sent whole, by itself."""
     rows = ["a", "b" * 5_000_000, "c"]

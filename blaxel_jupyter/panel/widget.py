@@ -206,8 +206,12 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             self._begin()
             self._reply(reply)
         else:
-            content, buffers = self._source.page(first, n)
-            self._reply({**reply, **content}, buffers)
+            try:
+                content, buffers = self._source.page(first, n)
+            except OSError as error:  # rows that were put away cannot be read any more
+                self._reply({**reply, "error": f"lines cannot be read: {error}"[:500]})
+            else:
+                self._reply({**reply, **content}, buffers)
 
     def _begin(self) -> None:
         """Follow the runs and flush in the background, where nobody does and the runs know how."""

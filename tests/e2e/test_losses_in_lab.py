@@ -1,4 +1,4 @@
-"""Lose messages between JupyterLab's page and the kernel, both ways: the panel ends complete."""
+"""Lose messages between JupyterLab's page and the kernel, or show more than a page holds: all is there."""
 
 from __future__ import annotations
 
@@ -65,3 +65,41 @@ def test_three_messages_of_ten_are_lost(notebook: Notebook, page: Page) -> None:
         page.get_by_label("Download all lines as text").click()
     wanted = "".join(f"{i}.{j} {'ab ' * (j % 30)}\n" for i in range(120) for j in range(667))
     assert Path(download.value.path()).read_text("utf-8") == wanted
+
+
+MANY = """asked = []
+send = panel.send
+def count(content, buffers=None):
+    if content["kind"] == "page" and buffers: asked.append(content["from"])
+    send(content, buffers)
+panel.send = count
+for i in range(1800):
+    run.add(f"{i} {'needle ' if i == 3 else ''}{'x' * 100_000}")
+run.end()
+await panel.pump()"""
+
+
+def test_more_than_the_page_holds(notebook: Notebook) -> None:
+    """180 MB can be read and searched from the first line to the last: what was let go comes back."""
+    page = notebook(START, MANY, "print('asked for', len(asked), 'first', min(asked))")
+    run_cell(page, 0)
+    page.locator(".bxl-panel").wait_for()
+    run_cell(page, 1)
+    panel = page.locator(".bxl-panel.bxl-final")
+    panel.wait_for(timeout=120_000)
+    text = page.locator(".bxl-text")
+    expect(text.last).to_contain_text("1799 xxx")
+    expect(panel).to_have_attribute("data-rows", "1800")
+    page.locator(".bxl-body").focus()
+    page.keyboard.press("Home")
+    expect(text.first).to_contain_text("0 xxx", timeout=60_000)
+    expect(page.locator(".bxl-blank")).to_have_count(0)
+    page.keyboard.press("End")
+    expect(text.last).to_contain_text("1799 xxx")
+    page.get_by_label("Search the log").fill("needle")
+    expect(page.locator(".bxl-count")).to_have_text("1/1", timeout=60_000)
+    expect(page.locator(".bxl-row.bxl-current")).to_contain_text("3 needle xxx")
+    run_cell(page, 2)
+    said = page.locator(".jp-OutputArea-output", has_text="asked for")
+    said.wait_for()
+    assert said.inner_text().split()[-1] == "0"

@@ -195,6 +195,21 @@ test("an answer shows that what was asked before it got lost", () => {
   expect(kernel.pages().filter(({ from }) => from === first.from)).toHaveLength(2);
 });
 
+test("rows that cannot be read are named, and asked for again after a while", () => {
+  kernel.lines = Array.from({ length: 20 }, (_, i) => `line ${i}`);
+  kernel.batch("append", 10, 10);
+  const [{ id }] = kernel.pages();
+  kernel.say({ kind: "page", id, error: "lines cannot be read: gone", sent: 20 });
+  expect(session.trouble).toBe("lines cannot be read: gone");
+  kernel.say({ kind: "status", answered: id });
+  expect(kernel.pages()).toHaveLength(1);
+  vi.advanceTimersByTime(2000);
+  const [, again] = kernel.pages();
+  kernel.batch("page", again.from, again.n, again.id);
+  expect(session.trouble).toBe("");
+  expect(shown()).toEqual(kernel.lines);
+});
+
 test("any message may show that an answer got lost, but not what another page was answered", () => {
   kernel.batch("append", 4, 1);
   const [{ id }] = kernel.pages();

@@ -86,6 +86,7 @@ export class Session<S extends Store, H extends Facts> {
   #heard = Date.now();
   #noted = 0;
   #behind = false;
+  #refused = "";
   #untold = 0;
   #quiet = QUIET_MS[0];
   #greeted = 0;
@@ -161,6 +162,11 @@ export class Session<S extends Store, H extends Facts> {
     const refused = message.kind === "page" && message.error !== undefined;
     if (message.sent > this.#sent) this.#quiet = QUIET_MS[0]; // the next one may be lost
     if (message.sent > this.#sent || refused) this.#sent = message.sent;
+    if (refused) this.trouble = this.#refused = message.error ?? "";
+    else if (buffers.length > 0 && this.#refused) {
+      if (this.trouble === this.#refused) this.trouble = "";
+      this.#refused = "";
+    }
     if (message.status) {
       this.header = message.status as H;
       this.skew = Date.now() - message.now * 1000;

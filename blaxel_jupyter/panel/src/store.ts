@@ -128,16 +128,23 @@ export class LineStore implements Store {
     }
     const pieces: Piece[] = [];
     let count = 0;
-    for (let i = this.#blocks.length - 1, first = this.#tail(); i >= first; i--) {
+    const tail = this.#tail();
+    for (let i = this.#blocks.length - 1; i >= 0; i--) {
       const { held, from, n } = this.#blocks[i];
+      if (from + n <= tail) break;
       if (held) continue;
-      count += n;
-      if (asked(from)) continue;
-      const after = pieces.at(-1);
-      if (after && after[0] - from - n < NEAR_ROWS && after[0] + after[1] - from <= this.#piece) {
-        after[1] += after[0] - from;
-        after[0] = from;
-      } else if (pieces.length < AHEAD) pieces.push([from, n]);
+      const first = Math.max(from, tail);
+      count += from + n - first;
+      for (let end = from + n; end > first && pieces.length < AHEAD; ) {
+        const start = Math.max(first, end - this.#piece);
+        const after = pieces.at(-1);
+        if (asked(start)) {
+          // on its way
+        } else if (after && after[0] - end < NEAR_ROWS && sum(after) - start <= this.#piece) {
+          pieces[pieces.length - 1] = [start, sum(after) - start];
+        } else pieces.push([start, end - start]);
+        end = start;
+      }
     }
     return { count, pieces };
   }
@@ -151,7 +158,9 @@ export class LineStore implements Store {
   want(row: number, urgent = false): void {
     const at = this.#find(row);
     for (const { held, from, n } of this.#blocks.slice(at, at + (urgent ? 1 : AHEAD))) {
-      if (!held) this.ask(from, n, urgent);
+      if (held) continue;
+      const first = n > this.#piece ? Math.max(from, row) : from; // lines are longer than was thought
+      this.ask(first, Math.min(from + n - first, this.#piece), urgent);
     }
   }
 
@@ -280,29 +289,35 @@ export class LineStore implements Store {
     return { from, n, cost, used: ++this.#clock, held: chunk };
   }
 
-  /** The first of the blocks at the end that are always held. */
+  /** The first of the rows at the end that are always held. */
   #tail(): number {
-    let at = this.#blocks.length;
-    for (let room = (this.limit * 7) / 8; at > 0; at--) {
-      const { cost, n } = this.#blocks[at - 1];
-      room -= cost || n * (this.#usual + ROW_BYTES);
-      if (room < 0) break;
+    let room = (this.limit * 7) / 8;
+    for (let i = this.#blocks.length - 1; i >= 0; i--) {
+      const { from, n, cost } = this.#blocks[i];
+      const each = cost / n || this.#usual + ROW_BYTES;
+      if (each * n > room) return from + n - Math.floor(room / each);
+      room -= each * n;
     }
-    return at;
+    return 0;
   }
 
   /** Let go of what was looked at longest ago. */
   #evict(): void {
     while (this.#held > this.limit) {
-      const old = this.#blocks
-        .slice(0, this.#tail())
-        .reduce((a: Block | null, b) => (b.held && (!a || b.used < a.used) ? b : a), null);
+      const tail = this.#tail();
+      let old: Block | null = null;
+      for (const block of this.#blocks) {
+        if (block.from + block.n > tail) break;
+        if (block.held && (!old || block.used < old.used)) old = block;
+      }
       if (!old) return;
       old.held = null;
       this.#held -= old.cost;
     }
   }
 }
+
+const sum = ([from, n]: Piece): number => from + n;
 
 /** What is left of a line after its carriage returns: the text after the last one that has any. */
 export function lastState(line: Uint8Array): Uint8Array {
