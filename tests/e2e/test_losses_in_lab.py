@@ -62,7 +62,8 @@ def test_three_messages_of_ten_are_lost(notebook: Notebook, page: Page) -> None:
     expect(note).to_have_count(0)
     assert page.evaluate("window.lost") > 20
     with page.expect_download() as download:
-        page.get_by_label("Download all lines as text").click()
+        page.get_by_label("Download lines (s)").click()
+        page.get_by_role("menuitem", name="Download as text").click()
     wanted = "".join(f"{i}.{j} {'ab ' * (j % 30)}\n" for i in range(120) for j in range(667))
     assert Path(download.value.path()).read_text("utf-8") == wanted
 
@@ -102,4 +103,4 @@ def test_more_than_the_page_holds(notebook: Notebook) -> None:
     run_cell(page, 2)
     said = page.locator(".jp-OutputArea-output", has_text="asked for")
     said.wait_for()
-    assert said.inner_text().split()[-1] == "0"
+    assert int(said.inner_text().split()[-1]) < 200  # of the first lines all but those on screen
