@@ -63,7 +63,7 @@ test("what a range holds is said; so is what has no place in time", () => {
     ],
     [[1, 100]],
   );
-  expect(told(all, [START, START + 2000], 3)).toMatch(
+  expect(told(all, [START, START + 2000], ["", "without a time 3"])).toMatch(
     /^\d\d:\d\d:30\.0–\d\d:\d\d:32\.0 · lines 15 · 8 a second · stdout 10 · stderr 5 · error 5 · gaps 1 · without a time 3$/,
   );
 });

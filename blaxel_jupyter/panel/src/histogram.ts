@@ -1,7 +1,7 @@
 // Draw lines a second over the run, by level or by stream; errors and gaps stand out. Dragging, or the
 // arrow keys, select a time range, which becomes a term of the filter.
 
-import { button, element } from "./dom";
+import { button, element, grouped } from "./dom";
 import { shape } from "./icons";
 import { ERROR, LEVELS } from "./level-names";
 import { remember, remembered } from "./remembered";
@@ -39,7 +39,8 @@ export class Histogram {
     this.#paint();
   });
   #bars = new Tally().bars(1);
-  #untimed = 0;
+  /** What is not in the bars, in words. */
+  #rest: string[] = [];
   /** Where the keys or the pointer are, and where a range began. */
   #cursor = 0;
   #anchor: number | null = null;
@@ -64,10 +65,10 @@ export class Histogram {
     this.root.append(slider, this.#tip, this.#clear, this.#by);
   }
 
-  /** Draw what was counted; `term` is the filter's for a time range. */
-  draw(tally: Tally, term: string): void {
+  /** Draw what was counted, all but `left` rows; `term` is the filter's for a time range. */
+  draw(tally: Tally, left: number, term: string): void {
     this.#bars = tally.bars(Math.max(1, this.#slider.clientWidth / PER_BAR));
-    this.#untimed = tally.untimed;
+    this.#rest = [say(tally.untimed, "without a time"), say(left, "not looked at")];
     this.#range = timeRange(term);
     this.#paint();
   }
@@ -104,7 +105,7 @@ export class Histogram {
     const slider = this.#slider;
     slider.ariaValueMax = String(n - 1);
     slider.ariaValueNow = String(this.#index(this.#cursor));
-    slider.ariaValueText = this.#tip.textContent = told(this.#bars, this.#chosen, this.#untimed);
+    slider.ariaValueText = this.#tip.textContent = told(this.#bars, this.#chosen, this.#rest);
   }
 
   /** The bars between where a range began and the cursor. */
@@ -212,20 +213,23 @@ export function drawn({ n, counts }: Bars, parts: typeof BY.level): Record<strin
 }
 
 /** What a range holds, in words. */
-export function told({ start, width, n, counts }: Bars, range: Range, untimed: number): string {
+export function told({ start, width, n, counts }: Bars, range: Range, rest: string[]): string {
   const sums = new Uint32Array(COUNTS);
   const [low, high] = range.map((time) => Math.max(0, Math.min(n, (time - start) / width)));
   counts.subarray(low * COUNTS, high * COUNTS).forEach((count, i) => {
     sums[i % COUNTS] += count;
   });
-  const say = (count: number, name: string) => count && `${name} ${count.toLocaleString("en")}`;
   const lines = STREAMS.reduce((all, _, c) => all + sums[c], 0);
-  const each = Math.round((lines * 1000) / (range[1] - range[0])).toLocaleString("en");
+  const each = grouped(Math.round((lines * 1000) / (range[1] - range[0])));
   const parts = [range.map(clock).join("–"), say(lines, "lines"), `${each} a second`];
   sums.forEach((count, c) => {
     if (c !== FIRST_LEVEL) parts.push(say(count, NAMES[c])); // "unknown" says nothing
   });
-  return [...parts, say(untimed, "without a time")].filter(Boolean).join(" · ");
+  return [...parts, ...rest].filter(Boolean).join(" · ");
+}
+
+function say(count: number, name: string): string {
+  return count ? `${name} ${grouped(count)}` : "";
 }
 
 /** A moment on the reader's clock, to a tenth of a second. */

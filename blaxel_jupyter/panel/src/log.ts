@@ -102,6 +102,7 @@ export class LogView {
       more: [...this.#reading.looks, this.#take.copy, this.#take.download, this.#help],
       leave: () => this.#scroller.focus(),
       place: "the log",
+      patience: 15, // the worker searches: the page does not wait
     });
     this.#bar = new FilterBar(this.#filtering, {
       changed: () => this.#filterChanged(true),

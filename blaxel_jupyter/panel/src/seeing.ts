@@ -46,13 +46,15 @@ export class Seeing {
     this.#tallying.stop();
   }
 
-  /** Rows that are errors or gaps. */
+  /** Rows that are errors or gaps; all are looked for from now on. */
   get troubles(): RowSet {
+    this.#tallying.wanted = true;
     return this.#tallying.troubles;
   }
 
   toggle(): void {
     const on = this.histogram.root.hidden === true;
+    this.#tallying.wanted ||= on;
     remember("histogram", on ? "on" : "off");
     this.#show(on);
     this.#schedule();
@@ -61,12 +63,12 @@ export class Seeing {
   /** Show the log as it is now, soon; `shown` are the rows in the list. */
   look(pinned: boolean, shown: Places, matches: Places, current: number | null): void {
     this.#draw = () => {
-      const { tally, troubles, gaps } = this.#tallying;
+      const { tally, troubles, gaps, left } = this.#tallying;
       const { root } = this.histogram;
       // Not while the reader is somewhere else in the log: the lines would move.
       const worth = pinned && tally.timed > MANY && tally.span > LONG;
       if (root.hidden && worth && remembered("histogram") === null) this.#show(true);
-      if (!root.hidden) this.histogram.draw(tally, this.actions.time());
+      if (!root.hidden) this.histogram.draw(tally, left, this.actions.time());
       const here = new RowSet();
       if (current !== null) here.add(0, Uint32Array.of(current));
       this.lane.draw({ error: troubles, gap: gaps, match: matches, current: here }, shown);

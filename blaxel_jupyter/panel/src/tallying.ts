@@ -12,6 +12,10 @@ export class Tallying {
   /** Rows that say of themselves that they are errors or worse, and gaps; and gaps alone. */
   troubles = new RowSet();
   gaps = new RowSet();
+  /** Whether rows that are not held are fetched for this: a large log is not, unless it is asked for. */
+  wanted = false;
+  /** Rows that wait to be fetched, and those after them. */
+  left = 0;
   #scanned = 0;
   #count = (_levels: Uint8Array): void => {};
   readonly #asker = new Asker((error) => {
@@ -33,8 +37,9 @@ export class Tallying {
     if (this.#asker.busy) return true;
     if (from >= store.length) return false;
     const block = store.block(from);
+    this.left = block ? 0 : store.length - from;
     if (!block) {
-      store.want(from); // and go on once it is here
+      if (this.wanted) store.want(from);
       return true;
     }
     const { text, flags, received } = block;

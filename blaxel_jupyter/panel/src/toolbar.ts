@@ -22,6 +22,8 @@ export interface Actions {
   /** Buttons at the end. */
   more: HTMLElement[];
   leave(): void;
+  /** Milliseconds after a key until the search begins. */
+  patience?: number;
 }
 
 export class Toolbar {
@@ -44,7 +46,7 @@ export class Toolbar {
     this.#input.ariaLabel = `Search ${actions.place}`;
     this.#input.addEventListener("input", () => {
       clearTimeout(this.#typing);
-      this.#typing = window.setTimeout(() => this.#submit(), 120);
+      this.#typing = window.setTimeout(() => this.#submit(), actions.patience ?? 120);
     });
     this.#input.addEventListener("keydown", (event) => {
       if (event.key === "Enter") {
