@@ -3,7 +3,7 @@
 /** What was chosen for a setting; null if nothing was. */
 export function remembered(name: string): string | null {
   try {
-    return localStorage.getItem(`bxl-${name}`);
+    return localStorage.getItem(`blaxel-jupyter.${name}`);
   } catch {
     return null;
   }
@@ -11,7 +11,7 @@ export function remembered(name: string): string | null {
 
 export function remember(name: string, value: string): void {
   try {
-    localStorage.setItem(`bxl-${name}`, value);
+    localStorage.setItem(`blaxel-jupyter.${name}`, value);
   } catch {
     // then it holds for this view
   }
