@@ -78,7 +78,8 @@ def rows(page: Page, count: int, shown: int) -> None:
 def test_lines_of_a_real_process(notebook: Notebook) -> None:
     """A progress bar, a traceback, fields, a long line and links of a local process read as they should."""
     mark = str(600 + uuid.uuid4().int % 10**9 / 10**9)
-    page = notebook(SETUP, PROGRAM.replace("MARK", mark))
+    states = "[s for row in _sandbox.logs for s in row['text'].split('\\r') if s.endswith('it/s]')]"
+    page = notebook(SETUP, PROGRAM.replace("MARK", mark), f"print(len({states}), 'in Python')")
     run_cell(page, 0)
     run_cell(page, 1)
     row(page, "INFO end").wait_for()
@@ -86,12 +87,14 @@ def test_lines_of_a_real_process(notebook: Notebook) -> None:
     bar = row(page, "100/100")
     expect(bar.locator(".bxl-text")).to_contain_text(re.compile(r"^100%\|#{20}\| 100/100 "))
     bar.get_by_text("⟳ 21 states").click()
-    states = details(page).locator("dd")
-    expect(states).to_have_count(21)
-    expect(states.first).to_contain_text("  0%|")
-    expect(states.nth(10)).to_contain_text(" 50%|##########")
+    history = details(page).locator("dd")
+    expect(history).to_have_count(21)
+    expect(history.first).to_contain_text("  0%|")
+    expect(history.nth(10)).to_contain_text(" 50%|##########")
+    expect(page.locator(".bxl-open")).to_contain_text("100/100")
     page.keyboard.press("Escape")
     expect(details(page)).to_be_hidden()
+    expect(page.locator(".bxl-open")).to_have_count(0)
 
     folds = page.get_by_label("Fold (z)")
     expect(folds).to_have_count(1)
@@ -135,6 +138,9 @@ def test_lines_of_a_real_process(notebook: Notebook) -> None:
     expect(page.locator(".bxl-panel a .bxl-mark")).to_have_text("com/a_(b)")
     expect(page.locator(".bxl-current .bxl-mark")).to_have_text(["com/a_(b)", ". and"])
     page.get_by_role("button", name="Stop", exact=False).first.click()
+    expect(page.locator(".bxl-panel")).to_have_count(0)
+    run_cell(page, 2)
+    expect(page.locator(".jp-Cell").nth(2)).to_contain_text("21 in Python")
 
 
 def test_numbers_times_and_wrap_are_remembered(notebook: Notebook) -> None:

@@ -16,8 +16,8 @@ const PARSED = 1 << 20; // bytes of a line that is read for fields
 
 export type Details = ReturnType<typeof details>;
 
-/** Make the drawer; `leave` is told when it is shut. */
-export function details(store: LineStore, leave: () => void) {
+/** Make the drawer; `changed` is told when it shows another row, or none. */
+export function details(store: LineStore, changed: () => void) {
   const root = element("section", "bxl-details");
   let shown: number | null = null;
   root.hidden = true;
@@ -29,7 +29,7 @@ export function details(store: LineStore, leave: () => void) {
   const close = () => {
     shown = null;
     root.hidden = true;
-    leave();
+    changed();
   };
 
   const open = (row: number) => {
@@ -52,15 +52,16 @@ export function details(store: LineStore, leave: () => void) {
     root.replaceChildren(element("div", "bxl-details-head", title, shut), body);
     root.hidden = false;
     root.scrollIntoView({ block: "nearest" });
+    changed();
   };
 
   /** Show a row, or shut the drawer where it shows that row already. */
   const toggle = (row: number) => (row === shown ? close() : open(row));
 
-  /** Show another row, if one is shown. */
-  const follow = (row: number) => shown !== null && open(row);
+  /** The row that is shown; null while the drawer is shut. */
+  const row = () => shown;
 
-  return { root, toggle, follow, close };
+  return { root, row, toggle, open, close };
 }
 
 /** Names and values under one another: of `n` those that are kept, and how many are left out, and where. */

@@ -133,7 +133,11 @@ const CASES: Record<string, string> = {
 >src/x.c:3:5: error: expected ';'
 |    3 | int x
 |      |      ^
- WARNING none`,
+ WARNING none
+>10:00 [info] config
+|  c: 3
+>level=warn msg=x
+|  more`,
   "what is indented, but under nothing that says so": `
  total 3
    1 a

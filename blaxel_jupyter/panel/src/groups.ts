@@ -13,7 +13,7 @@ export type Read = (row: number) => { line: string; of: number } | null;
 
 // What has a level, about: levels.ts, which knows more, is the worker's alone.
 const LEVEL =
-  /\b(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERR(?:OR)?|CRITICAL|FATAL|SEVERE)\b|^\s*(?:[\w$.]*(?:Error|Exception|Warning)\b|Uncaught |Exception in |thread ')|(?:error|warning)(?:\[\w+\])?: /;
+  /\b(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERR(?:OR)?|CRITICAL|FATAL|SEVERE)\b|^\s*(?:[\w$.]*(?:Error|Exception|Warning)\b|Uncaught |Exception in |thread ')|[[(<](?:trace|debug|info|warn|err|fatal)\w*[\])>]|\blevel=|(?:error|warning)(?:\[\w+\])?: /;
 const GRAVE = /warn|err|exce|fat|fail|crit|sev/i;
 const TRACE = /^[\s|+]*(?:Exception Group )?Traceback \(most recent call last\):/;
 const BAR = /^ +[|+]/; // an exception group's

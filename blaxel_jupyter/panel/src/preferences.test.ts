@@ -37,4 +37,5 @@ test("times are written with milliseconds", () => {
     "+100:00:00.001",
     "−0.250",
   ]);
+  expect(elapsed(Number.NaN)).toBe("");
 });

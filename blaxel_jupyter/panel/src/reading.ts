@@ -37,7 +37,7 @@ export interface View {
   session: LogSession;
   scroller: HTMLElement;
   list(): VirtualList;
-  /** The row that keys are about. */
+  /** The row gone to last, or the first on screen. */
   here(): number;
   /** Bring a row on screen, marked. */
   go(row: number): void;
@@ -57,7 +57,12 @@ export function reading({ session, scroller, list, here, go }: View) {
     return { line: visibleText(line), of };
   });
   const focus = () => scroller.focus({ preventScroll: true });
-  const drawer = details(store, focus);
+  const drawer = details(store, () => {
+    list().refresh(); // the row that is shown has a mark
+    focus();
+  });
+  /** The row that keys are about. */
+  const at = () => drawer.row() ?? here();
   let known = 0; // rows there were at the last update
 
   /** Show the lines as the reader likes them. */
@@ -98,8 +103,8 @@ export function reading({ session, scroller, list, here, go }: View) {
 
   /** Open what is folded near; where nothing is, fold all groups near. */
   const turnAll = () =>
-    keep(here(), () => {
-      let row = Math.max(0, here() - NEAR);
+    keep(at(), () => {
+      let row = Math.max(0, at() - NEAR);
       const end = row + 2 * NEAR;
       if (folds.open(row, end)) return;
       while (row < end) {
@@ -110,20 +115,22 @@ export function reading({ session, scroller, list, here, go }: View) {
     });
 
   const step = (by: 1 | -1) => {
-    const place = Math.min(folds.count - 1, folds.position(here()) + by);
-    if (place >= 0) go(folds.at(place));
-    drawer.follow(here());
+    const place = Math.min(folds.count - 1, folds.position(at()) + by);
+    if (place < 0) return;
+    const row = folds.at(place);
+    go(row);
+    if (drawer.row() !== null) drawer.open(row);
   };
 
   const keys: Record<string, () => void> = {
     l: change(() => (liked.numbers = !liked.numbers)),
     t: change(() => (liked.time = TIMES[liked.time])),
     w: change(() => (liked.wrap = !liked.wrap)),
-    z: () => turn(here()),
+    z: () => turn(at()),
     Z: turnAll,
     j: () => step(1),
     k: () => step(-1),
-    Enter: () => drawer.toggle(here()),
+    Enter: () => drawer.toggle(at()),
     Escape: drawer.close,
   };
   const looks = [
@@ -133,11 +140,12 @@ export function reading({ session, scroller, list, here, go }: View) {
   ];
 
   const time = (row: number) => {
-    const at = store.received(row);
-    if (Number.isNaN(at) || liked.time === "off") return "";
-    if (liked.time === "local") return clock(at);
+    const ms = store.received(row);
+    if (Number.isNaN(ms) || liked.time === "off") return "";
+    if (liked.time === "local") return clock(ms);
     const started = session.header?.started;
-    return elapsed(at - (started ? started * 1000 : store.received(0)));
+    if (started) return elapsed(ms - started * 1000);
+    return elapsed(ms - store.received(0));
   };
 
   return {
@@ -166,6 +174,7 @@ export function reading({ session, scroller, list, here, go }: View) {
       const [gutter, text] = node.children as unknown as HTMLElement[];
       gutter.dataset.n = String(row + 1);
       gutter.dataset.at = time(row);
+      node.classList.toggle("bxl-open", row === drawer.row());
       if ((store.flags(row) & KIND) !== 0) return;
       const open = () => drawer.toggle(row);
       const small = (face: string, act = open, name = "bxl-more") => {

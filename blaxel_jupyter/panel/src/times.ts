@@ -6,8 +6,9 @@ export function clock(ms: number): string {
   return new Date(ms - zone).toISOString().slice(11, 23);
 }
 
-/** Milliseconds since the beginning: +3.042, +2:03.042, +1:02:03.042. */
+/** Milliseconds since the beginning: +3.042, +2:03.042, +1:02:03.042; nothing for NaN. */
 export function elapsed(ms: number): string {
+  if (Number.isNaN(ms)) return "";
   const whole = Math.abs(ms);
   const text = `${Math.floor(whole / 3_600_000)}${new Date(whole).toISOString().slice(13, 23)}`;
   return (ms < 0 ? "−" : "+") + text.replace(/^[0:]+(?=\d)/, "");
