@@ -222,7 +222,7 @@ class TaskRun(Followed):
         return "cancel sent"
 
     def _goes_on(self) -> str:
-        return "not followed any more: the run goes on; Cancel ends it, Follow shows the rest"
+        return "not followed any more: the run goes on; Cancel ends it, Follow again shows the rest"
 
     async def _follow(self) -> None:
         await self._controls.follow(self)

@@ -168,3 +168,24 @@ def test_why_one_of_them_failed(notebook: Notebook, mark: str) -> None:
     expect(page.locator(".bxl-current .bxl-text")).to_have_text("ERROR no database")
     names = set(page.locator(".bxl-from").all_inner_texts())
     assert {f"web-{mark}", f"a-long-name-of-it-{mark}"} <= names
+
+
+def test_a_task_that_is_left_goes_on(notebook: Notebook) -> None:
+    """Stop following ends the cell, not the agent's run, whose rest comes when it is followed again."""
+    page = notebook(
+        "%load_ext blaxel_jupyter\n%task use local",
+        "%%task\nBegun.\n$ sleep 4; echo late\nDone.",
+        "print('next', _task.status)",
+    )
+    run_cell(page, 0)
+    run_cell(page, 1)
+    expect(page.locator(".bxl-said", has_text="Begun.")).to_be_visible()
+    menu(page, page.locator(".bxl-header")).select_option("detach")
+    expect(page.locator(".bxl-note")).to_contain_text("the run goes on; Cancel ends it")
+    run_cell(page, 2)
+    expect(page.locator(".jp-OutputArea").last).to_contain_text("next running")
+    menu(page, page.locator(".bxl-header")).select_option("follow")
+    expect(page.locator(".bxl-panel")).to_have_count(0)
+    output = page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea")
+    expect(output).to_contain_text("Done.")
+    expect(output).to_contain_text("completed")

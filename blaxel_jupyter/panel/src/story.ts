@@ -2,7 +2,7 @@
 // It knows nothing of the DOM; views see by an item's stamp that it changed.
 
 import { type Span, spans, visibleText } from "./ansi";
-import type { Incoming, Session, Store } from "./session";
+import type { Incoming, Session, Store, Verb } from "./session";
 
 export type Group =
   | "text"
@@ -52,6 +52,7 @@ export interface Item extends Entry {
 }
 
 export interface TaskHeader {
+  verbs?: Verb[];
   run_id: string;
   status: string;
   source: string | null;

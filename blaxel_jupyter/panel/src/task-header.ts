@@ -4,6 +4,7 @@
 import { visibleText } from "./ansi";
 import { button, element, setText } from "./dom";
 import { duration } from "./header";
+import { StopMenu } from "./stop";
 import type { TaskHeader, TaskSession } from "./story";
 
 const ID_SHOWN = 8; // characters of a run's id; the title has all
@@ -28,6 +29,7 @@ export class TaskHeaderView {
   readonly #live = element("div", "bxl-hidden");
   readonly #failed: HTMLButtonElement;
   readonly #cancel: HTMLButtonElement;
+  readonly #menu: StopMenu;
   readonly #timer: number;
   #announced = "";
 
@@ -39,11 +41,12 @@ export class TaskHeaderView {
     this.#failed.classList.add("bxl-failed");
     this.#cancel = button("Cancel the run", { text: "Cancel" }, () => session.command("cancel"));
     this.#cancel.classList.add("bxl-act");
+    this.#menu = new StopMenu((verb) => session.command(verb));
     this.#live.setAttribute("role", "status");
     this.#error.setAttribute("role", "alert");
     const title = element("div", "bxl-title", this.#status, this.#id, this.#where, this.#prompt);
     const facts = element("div", "bxl-right", this.#facts, this.#failed, this.#unfinished);
-    facts.append(this.#source, this.#cancel);
+    facts.append(this.#source, this.#cancel, this.#menu.root);
     const line = element("div", "bxl-line", title, facts);
     this.root.append(line, this.#error, this.#note, this.#live);
     this.#timer = window.setInterval(() => this.update(), 1000);
@@ -86,6 +89,7 @@ export class TaskHeaderView {
     this.#cancel.hidden = header.final;
     this.#cancel.disabled = asked;
     setText(this.#cancel, asked ? "Cancel sent" : "Cancel");
+    this.#menu.update({ ...header, verbs: header.verbs ?? [] }, "the run");
   }
 
   #say(header: TaskHeader): void {
