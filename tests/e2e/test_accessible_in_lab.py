@@ -47,6 +47,23 @@ run.facts |= {'integrity': 'gap'}
 run.facts['digest'] = {'meaning': 'killed', 'first': 9, 'block': [9, 11]}
 display_all(run)
 """
+READ = """
+run = Run()
+trace = ['Traceback (most recent call last):', '  File "a.py", line 1', '    f()', 'KeyError: 1']
+for i in range(3):
+    run.add(f'INFO line {i}', *trace, 'level=warn msg="so so" took=12ms')
+run.add('see https://example.com/x', 'ERROR {"user": "ada", "tags": ["a"]}', 'x' * 9000, 'a\\u202eb')
+run.end('failed', 1)
+display_all(run)
+"""
+SEVERAL = """
+from blaxel_jupyter.panel import LogPanel
+runs = [filled(30 + i, process=f'part-{i}') for i in range(8)]
+panel = LogPanel(*runs)
+panel.on_command(lambda verb, i: None)
+while panel.flush(): pass
+display(panel)
+"""
 TASK = """
 from stand_in_task import Run as Task, shown as shown_task
 def task(name, *end, **facts):
@@ -114,6 +131,28 @@ def test_logs(notebook: Notebook) -> None:
         choose_theme(page, theme, light)
         assert violations(page) == [], theme
     assert contrasts(page) > 30
+
+
+def test_what_opens(notebook: Notebook) -> None:
+    """Numbers, times, the histogram, details, menus, keys and sources: no rule is broken in either theme."""
+    page = notebook(START + READ, SEVERAL)
+    for cell in range(2):
+        run_cell(page, cell)
+        expect(page.locator(".bxl-panel")).to_have_count(cell + 1)
+    read, _several = page.locator(".bxl-panel").all()
+    for name in ("Line numbers (l)", "Arrival times (t)", "Lines over time (h)"):
+        read.get_by_label(name).click()
+        expect(read.get_by_label(name)).to_have_attribute("aria-pressed", "true")
+    read.get_by_text("{…}").first.click()
+    read.get_by_role("region", name="Details of a line").wait_for()
+    for theme, light in THEMES:
+        choose_theme(page, theme, light)
+        assert violations(page) == [], theme
+        for name in ("Copy lines (y)", "Keys (?)"):
+            read.get_by_label(name).click()
+            read.locator(".bxl-popup").wait_for()
+            assert violations(page) == [], (theme, name)
+            page.keyboard.press("Escape")
 
 
 def test_tasks(notebook: Notebook) -> None:

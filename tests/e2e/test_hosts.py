@@ -100,15 +100,11 @@ app = marimo.App()
 
 @app.cell
 async def _():
-    import asyncio
-
     from blaxel_jupyter import LogPanel, SandboxClient
 
     sandbox = SandboxClient("local")
     run = await sandbox.exec({command!r})
-    panel = LogPanel(run)
-    following = asyncio.gather(run.finish(), panel.pump())
-    panel
+    LogPanel(run)
     return
 """
 
