@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blaxel_jupyter.columns import Spill
 from blaxel_jupyter.filters import BLOCK, Filter, FilterError
 from blaxel_jupyter.levels import LEVELS, level, levels
 from blaxel_jupyter.shown import Shown
+from blaxel_jupyter.spool import Spool
 from blaxel_jupyter.table import LOGS, Column, Table
 
 CASES: dict[str, Any] = json.loads(Path(__file__).with_name("filter_cases.json").read_text("utf-8"))
@@ -21,9 +23,9 @@ TEXTS = [row["text"] for row in CASES["rows"]]
 EVERY = range(len(CASES["rows"]))
 
 
-def logs() -> Table:
+def logs(spill: Spill | None = None) -> Table:
     """Return the table's rows as a log; ``process`` differs from row to row, so it is stored."""
-    table = Table(LOGS, constants={"sandbox": "box"})
+    table = Table(LOGS, constants={"sandbox": "box"}, spill=spill)
     for row in CASES["rows"]:
         table.extend(1, **{name: [value] for name, value in row.items()}, origin="live")
     return table
@@ -35,8 +37,10 @@ def kept(expression: str) -> list[int]:
 
 @pytest.mark.parametrize(("expression", "rows"), CASES["filters"])
 def test_a_filter_keeps_its_rows(expression: str, rows: list[int]) -> None:
-    """Each expression of the table keeps the rows that the table says."""
+    """Each expression of the table keeps the rows that the table says, in memory and on disk."""
     assert kept(expression) == rows
+    on_disk = logs(Spill(lambda: Spool(0), held=0, rows=2)).filter(expression)
+    assert on_disk.records() == logs().filter(expression).records()
 
 
 @pytest.mark.parametrize(("expression", "at", "message"), CASES["errors"])

@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from blaxel_jupyter import FollowError, SandboxClient, SandboxRun, TransportError, bridge
+from blaxel_jupyter.columns import Spill
 from blaxel_jupyter.ledger import Ledger
+from blaxel_jupyter.panel.rows import Rows
 from blaxel_jupyter.spool import Spool
+from blaxel_jupyter.table import LOGS, Table
 from tests.imitation import Fault, Habits, Imitation, imitation
 from tests.local_service import until
 
@@ -254,3 +257,35 @@ def test_a_full_disk_is_told_once(
     [notice] = [row["text"] for row in run.logs if row["kind"] == "notice"]
     assert notice.startswith("what is logged stays in memory: ")
     assert (len(run.logs), run.integrity) == (20_006, "complete")
+
+
+def test_a_run_is_the_same_from_disk(sandbox: SandboxClient) -> None:
+    """With next to nothing in memory, bytes, rows, pages, filters and digest are what was written."""
+    run = start(
+        sandbox,
+        "seq -f 'a %06.0f \u00e9' 1 3000; printf '\\377 bad\\n';"
+        " for i in 1 2 3; do echo e$i >&2; sleep .05; done;"
+        " seq -f 'b %06.0f' 1 5000; echo ERROR x; printf 'no end'; exit 3",
+    )
+    run.ledgers = {name: Ledger(name, Spool(100)) for name in run.ledgers}
+    spill = Spill(lambda: Spool(100), held=0, rows=2)
+    run.logs = Table(LOGS, constants={"sandbox": "box", "process": run.name}, spill=spill)
+    run.wait(60)
+    stdout = [f"a {i:06} \u00e9" for i in range(1, 3001)] + ["\ufffd bad"]
+    stdout += [f"b {i:06}" for i in range(1, 5001)] + ["ERROR x", "no end"]
+    assert run.stdout_bytes == "\n".join(stdout).encode().replace(b"\xef\xbf\xbd", b"\xff")
+    assert run.stderr_bytes == b"e1\ne2\ne3\n"
+    rows = run.logs.records()
+    assert [row["text"] for row in rows if row["stream"] == "stdout"] == stdout
+    assert [row["text"] for row in rows if row["stream"] == "stderr"] == ["e1", "e2", "e3"]
+    assert run.logs.to_arrow().to_pylist() == rows
+    assert run.logs.to_pandas()["text"].tolist() == [row["text"] for row in rows]
+    assert run.logs.filter("/b 00012/").records() == [
+        row for row in rows if "b 00012" in row["text"]
+    ]
+    page, [texts, *_] = Rows(run).page(2_990, 40)
+    assert (page["n"], texts.decode().split("\n")) == (40, [row["text"] for row in rows[2990:3030]])
+    [error] = [row["seq"] for row in rows if row["text"] == "ERROR x"]
+    assert run.header()["digest"] == {"meaning": None, "first": error, "block": [error, error + 1]}
+    assert run.error_context(0).records() == [rows[error]]
+    assert run.integrity == "complete"
