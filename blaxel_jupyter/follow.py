@@ -31,7 +31,7 @@ from blaxel_jupyter.wire import Lines
 FILES: tuple[Stream, ...] = ("stdout", "stderr")
 
 BLOCK = 4 << 20
-"""Bytes asked for at first; halved when a block takes over 2 s or breaks, doubled when under 0.3 s.
+"""Bytes asked for at first; halved when a block takes over 2 s or breaks, doubled when under 0.3 s, up to twice.
 
 A block counts only when it is complete, so it has to arrive quickly (protocol 4.4).
 """
@@ -208,7 +208,7 @@ class Follow:
         if took > 2.0:
             self._limit = max(self._limit // 2, 64 << 10)
         elif took < 0.3:
-            self._limit = min(self._limit * 2, 16 << 20)
+            self._limit = min(self._limit * 2, 8 << 20)
         return block
 
     def _origin(self, stream: str, block: Block) -> Origin:
