@@ -31,10 +31,13 @@ from blaxel_jupyter.wire import Lines
 FILES: tuple[Stream, ...] = ("stdout", "stderr")
 
 BLOCK = 4 << 20
-"""Bytes asked for at first; halved when a block takes over 2 s or breaks, doubled when under 0.3 s, up to twice.
+"""Bytes asked for at first; halved when a block takes over 2 s or breaks, doubled when under 0.3 s.
 
 A block counts only when it is complete, so it has to arrive quickly (protocol 4.4).
 """
+
+LARGEST = 8 << 20
+"""Bytes asked for at most: a follow holds each block several times over while it is taken apart."""
 
 QUICKEST, SLOWEST = 0.02, 1.25
 """Seconds between two looks whether the process lives: a twentieth of the time it has run, within these."""
@@ -208,7 +211,7 @@ class Follow:
         if took > 2.0:
             self._limit = max(self._limit // 2, 64 << 10)
         elif took < 0.3:
-            self._limit = min(self._limit * 2, 8 << 20)
+            self._limit = min(self._limit * 2, LARGEST)
         return block
 
     def _origin(self, stream: str, block: Block) -> Origin:
