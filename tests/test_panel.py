@@ -116,7 +116,7 @@ def test_rows_keep_their_stream_kind_origin_time_and_size() -> None:
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.sampled_from(["", "x", "ü" * 1000, "y" * 80_000, "€" * 50_000]), max_size=20))
 def test_batches_are_bounded_and_complete(rows: list[str]) -> None:
-    """However long the rows, each batch holds at most 512 KiB of text and none is lost."""
+    """However long the rows, each batch holds at most 256 KiB of text and none is lost."""
     panel = Panel(Run(*rows))
     while panel.flush():
         pass

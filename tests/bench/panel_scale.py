@@ -163,11 +163,11 @@ def memory(pid: int) -> tuple[float, float]:
     return now, most
 
 
-def renderer(tab: Tab) -> int:
-    """Return the id of the page's own process: of Chromium's renderers, the one that holds most."""
+def renderers(tab: Tab) -> list[int]:
+    """Return the ids of Chromium's renderers, the one that holds most at first: it is the page's."""
     processes = tab.browser("SystemInfo.getProcessInfo")["processInfo"]
-    ids = [process["id"] for process in processes if process["type"] == "renderer"]
-    return int(max(ids, key=lambda pid: memory(pid)[0]))
+    ids = [int(process["id"]) for process in processes if process["type"] == "renderer"]
+    return sorted(ids, key=lambda pid: -memory(pid)[0])
 
 
 def measure(folder: Path, address: Any, tab: Tab, lines: int) -> Result:
@@ -179,7 +179,7 @@ def measure(folder: Path, address: Any, tab: Tab, lines: int) -> Result:
     tab.until("document.querySelector('#jp-main-statusbar')?.textContent.includes('| Idle')")
     run_next(tab, 0)
     tab.until("document.querySelector('.bxl-panel')")
-    pid = renderer(tab)
+    pid = renderers(tab)[0]
     tab.evaluate(f"({WATCH})('{lines - 1:08d}', '{lines}')")
     tab.trace()
     run_next(tab, 1, wait=False)
@@ -202,6 +202,8 @@ def measure(folder: Path, address: Any, tab: Tab, lines: int) -> Result:
     later = tab.longest_task(pid)
     tab.call("HeapProfiler.collectGarbage")
     heap = tab.call("Runtime.getHeapUsage")["usedSize"] / 1e6
+    if renderers(tab)[0] != pid:
+        raise RuntimeError("another process than the page's own was measured")
     now, most = memory(pid)
     print(f"{lines:,} lines: {search[2]} found, {filtered[2]} kept", file=sys.stderr)
     return Result(

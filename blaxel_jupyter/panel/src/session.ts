@@ -58,8 +58,8 @@ export interface Store {
   ask?: (from: number, n: number, urgent: boolean) => void;
 }
 
-const TICK_MS = 400; // between two looks at what is late
-const RETRY_MS = [1000, 8000]; // a page takes about 20 ms; one that stays away is asked for less and less
+const TICK_MS = 250; // between two looks at what is late
+const RETRY_MS = [500, 8000]; // a page takes about 20 ms; one that stays away is asked for less and less
 const QUIET_MS = [400, 5000]; // ask how things are after this long without a word: the last may be lost
 const ASKED = 4; // pages under way at most,
 const URGENT = 6; // and with those that somebody looks at
@@ -183,11 +183,16 @@ export class Session<S extends Store, H extends Facts> {
     if (last <= this.#first || last > this.#ids) return; // another page's
     for (const [from, asked] of this.#asked) {
       if (asked.id > last) continue;
-      this.#retry = RETRY_MS[0];
+      if (asked.id === id) this.#later(Date.now() - asked.at);
       // What is refused is not asked for again at once.
       if (error !== undefined && asked.id === id) asked.id = Number.POSITIVE_INFINITY;
       else this.#asked.delete(from);
     }
+  }
+
+  /** Wait twice as long as that for a page. */
+  #later(took: number): void {
+    this.#retry = Math.min(RETRY_MS[1], Math.max(RETRY_MS[0], took * 2));
   }
 
   /** Tell how far we are, now and then: the kernel pushes no more than a view can take. */
@@ -249,7 +254,7 @@ export class Session<S extends Store, H extends Facts> {
     const late = [...this.#asked].filter(([, { at }]) => now - at > this.#retry);
     if (late.length > 0) {
       for (const [from] of late) this.#asked.delete(from);
-      this.#retry = Math.min(this.#retry * 2, RETRY_MS[1]);
+      this.#later(this.#retry);
       this.#repair();
       this.#changed(); // others ask again, too
     }
