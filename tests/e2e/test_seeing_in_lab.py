@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Lab, run_cell
+from conftest import Lab, choose_theme, run_cell
 from playwright.sync_api import Locator, Page, expect
+from test_accessible_in_lab import THEMES, violations
 
 pytestmark = pytest.mark.e2e
 Notebook = Callable[..., Page]
@@ -248,6 +249,25 @@ def test_menus_and_keys_by_keyboard(notebook: Notebook) -> None:
     expect(page.get_by_role("slider")).to_have_count(0)
     page.get_by_label("Lines over time (h)").click()
     expect(page.get_by_role("slider")).to_be_visible()
+
+
+def test_no_rule_of_accessibility_is_broken(notebook: Notebook) -> None:
+    """With a range selected, a menu open and the keys shown, in either theme."""
+    page = seen(notebook)
+    body = page.locator(".bxl-body")
+    for theme, light in THEMES:
+        choose_theme(page, theme, light)
+        bars = page.get_by_role("slider", name="Lines over time")
+        bars.press("Home")
+        bars.press("Shift+ArrowRight")
+        bars.press("Enter")
+        expect(page.get_by_label("Remove the time range")).to_be_enabled()
+        for key in ("y", "?"):
+            body.press(key)
+            page.locator(".bxl-popup").wait_for()
+            assert violations(page) == [], (theme, key)
+            page.keyboard.press("Escape")
+            expect(page.locator(".bxl-popup")).to_have_count(0)
 
 
 def test_a_link_leads_to_its_line(notebook: Notebook) -> None:
