@@ -240,6 +240,7 @@ def test_menus_and_keys_by_keyboard(notebook: Notebook) -> None:
     page.keyboard.press("Escape")
     expect(keys).to_have_count(0)
     expect(body).to_be_focused()
+    expect(page.get_by_role("slider")).to_be_visible()
     page.keyboard.press("h")
     expect(page.get_by_role("slider")).to_have_count(0)
     expect(page.get_by_label("Lines over time (h)")).to_have_attribute("aria-pressed", "false")
