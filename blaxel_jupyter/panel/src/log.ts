@@ -393,6 +393,7 @@ export class LogView {
 
   #key(event: KeyboardEvent): void {
     if (isChord(event)) return;
+    if (event.key === "Enter" && event.target !== this.#scroller) return; // a link's, a button's
     const act = this.#keys.find(([key]) => key === event.key)?.[2];
     if (!act) return;
     act();

@@ -15,6 +15,7 @@ import { KIND, lastState, STREAM } from "./store";
 import { clock, elapsed } from "./times";
 
 const HEAD = 400; // bytes of a line that tell whether it belongs to a group
+const LONG = 65_536; // bytes; a line with more is not looked through for the state that is shown
 const NEAR = 1000; // rows above and below in which all groups are folded at once
 const COUNTED = 10_000; // states
 const TIMES = { off: "local", local: "relative", relative: "off" } as const; // one after the other
@@ -52,7 +53,9 @@ export function reading({ session, scroller, list, here, go }: View) {
   const decoder = new TextDecoder();
   const groups = new Groups((row) => {
     if (row >= store.length || !store.held(row)) return null;
-    const line = decoder.decode(lastState(store.raw(row)).subarray(0, HEAD));
+    const raw = store.raw(row);
+    const state = raw.length > LONG ? raw : lastState(raw);
+    const line = decoder.decode(state.subarray(0, HEAD));
     const of = store.source(row) * 16 + (store.flags(row) & (KIND | STREAM));
     return { line: visibleText(line), of };
   });
@@ -61,8 +64,13 @@ export function reading({ session, scroller, list, here, go }: View) {
     list().refresh(); // the row that is shown has a mark
     focus();
   });
-  /** The row that keys are about. */
-  const at = () => drawer.row() ?? here();
+  /** The row that keys are about: the drawer's or the one gone to last, if it is on screen. */
+  const at = () => {
+    const row = drawer.row() ?? here();
+    const [first, last] = list().visible();
+    const place = folds.position(row);
+    return place >= first && place < last ? row : folds.at(first);
+  };
   let known = 0; // rows there were at the last update
 
   /** Show the lines as the reader likes them. */
@@ -102,17 +110,20 @@ export function reading({ session, scroller, list, here, go }: View) {
   };
 
   /** Open what is folded near; where nothing is, fold all groups near. */
-  const turnAll = () =>
-    keep(at(), () => {
-      let row = Math.max(0, at() - NEAR);
-      const end = row + 2 * NEAR;
-      if (folds.open(row, end)) return;
-      while (row < end) {
+  const turnAll = () => {
+    const here = at();
+    const group = groups.around(here);
+    const stays = group && group[0] < here && folds.position(group[1]) < list().visible()[1];
+    keep(stays ? group[1] : here, () => {
+      if (folds.open(here - 2 * NEAR, here + 2 * NEAR)) return;
+      for (let row = Math.max(0, here - NEAR); row < here + NEAR; row++) {
         const group = groups.around(row);
-        if (group) folds.fold(group);
-        row = group?.[1] ?? row + 1;
+        if (!group) continue;
+        folds.fold(group);
+        row = group[1] - 1;
       }
     });
+  };
 
   const step = (by: 1 | -1) => {
     const place = Math.min(folds.count - 1, folds.position(at()) + by);
@@ -130,7 +141,7 @@ export function reading({ session, scroller, list, here, go }: View) {
     Z: turnAll,
     j: () => step(1),
     k: () => step(-1),
-    Enter: () => drawer.toggle(at()),
+    Enter: () => drawer.toggle(drawer.row() ?? at()),
     Escape: drawer.close,
   };
   const looks = [
