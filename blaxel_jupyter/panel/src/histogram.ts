@@ -103,7 +103,7 @@ export class Histogram {
     put(this.#pending, this.#tip.hidden ? null : this.#chosen);
     this.#clear.disabled = this.#range === null;
     const slider = this.#slider;
-    slider.ariaValueMax = String(n - 1);
+    slider.ariaValueMax = String(Math.max(0, n - 1));
     slider.ariaValueNow = String(this.#index(this.#cursor));
     slider.ariaValueText = this.#tip.textContent = told(this.#bars, this.#chosen, this.#rest);
   }

@@ -5,7 +5,7 @@ import { FilterBar, replaced, tokens } from "./filter-bar";
 import { Filtering } from "./filtering";
 import { HeaderView, type LogSession } from "./header";
 import { type Key, showKeys } from "./keys";
-import { linkedRow } from "./line-link";
+import { leaveLink, linkedRow } from "./line-link";
 import { VirtualList } from "./list";
 import { claimKeys, isChord } from "./page";
 import { KEYS as READING, type Reading, reading } from "./reading";
@@ -94,6 +94,7 @@ export class LogView {
       root: this.root,
       scroller: this.#scroller,
       filtered: () => this.#map,
+      filtering: () => this.#filtering.scanned < store.length,
       partial: () => this.#partial.map(([, line]) => line),
       here: () => this.#here(),
     });
@@ -359,6 +360,7 @@ export class LogView {
     if (this.#filtering.expression) this.#bar.write("");
     this.#mark(row);
     this.root.scrollIntoView({ block: "nearest" });
+    leaveLink();
   }
 
   #searchChanged(): void {

@@ -29,6 +29,8 @@ interface View {
   scroller: HTMLElement;
   /** The rows that the filter leaves; null for all. */
   filtered(): Places | null;
+  /** Whether the filter has yet to judge some. */
+  filtering(): boolean;
   /** Lines that have not ended yet, as they stand. */
   partial(): string[];
   /** The row that a link would lead to. */
@@ -83,10 +85,12 @@ export class TakeAway {
 
   /** What may be taken now, the likeliest first. */
   #scopes(): (Scope & { name: string })[] {
-    const { scroller, filtered } = this.view;
+    const { scroller, filtered, filtering } = this.view;
     const all = { name: "All", rows: null };
     const kept = filtered();
-    const scopes = kept ? [{ name: "Filtered", rows: kept }, all] : [all];
+    const scopes = kept
+      ? [{ name: filtering() ? "Filtered so far" : "Filtered", rows: kept }, all]
+      : [all];
     const selection = selected(scroller);
     if (!selection) return scopes;
     const numbers = [...scroller.querySelectorAll<HTMLElement>("[data-n]")]
