@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.conftest import Lab, run_cell
-from tests.e2e.test_magics_in_lab import _gone, _sleepers
+from tests.e2e.sleepers import gone, sleepers
 
 pytestmark = pytest.mark.e2e
 Notebook = Callable[..., Page]
@@ -80,9 +80,9 @@ def test_cancel_button_ends_the_run(notebook: Notebook, prefix: str) -> None:
     run_cell(page, 0)
     run_cell(page, 1)
     expect(page.locator(PANEL).locator(".bxl-head", has_text=mark)).to_be_visible()
-    assert _sleepers(f"sleep {mark}")
+    assert sleepers(f"sleep {mark}")
     page.get_by_role("button", name="Cancel the run").click()
-    _gone(f"sleep {mark}")
+    gone(f"sleep {mark}")
     expect(cell(page, 1)).to_contain_text("was cancelled. All of it is in _task", timeout=LIVE)
     expect(cell(page, 1).locator(f"{STATIC}-head")).to_contain_text("cancelled")
     expect(cell(page, 1)).not_to_contain_text("Traceback")
