@@ -153,7 +153,8 @@ def test_why_one_of_them_failed(notebook: Notebook, mark: str) -> None:
     page = notebook(
         *cells(
             mark,
-            "web = await begin('for i in 1 2 3; do echo \"INFO request $i\"; sleep .1; done', 'web')\n"
+            "web = await begin('for i in 1 2 3; do echo \"INFO request $i\"; sleep .1; done; printf wait; '\n"
+            "                  'sleep 6; echo ed', 'web')\n"
             "bad = await begin('echo start; echo \"ERROR no database\" >&2; exit 137', 'a-long-name-of-it')\n"
             "agent = await tasks.create('Looking at it.\\n$ echo 14 passed\\nAll is well.')\n"
             "runs = [web, bad, agent]",
@@ -162,7 +163,13 @@ def test_why_one_of_them_failed(notebook: Notebook, mark: str) -> None:
     )
     for cell in range(3):
         run_cell(page, cell)
+    expect(page.locator(".bxl-partial .bxl-text")).to_have_text("wait")
+    chip(page, "web").get_by_role("button").click()
+    expect(page.locator(".bxl-partial")).to_have_count(0)
     expect(page.locator(".bxl-panel")).to_have_class(re.compile("bxl-final"))
+    chip(page, "web").get_by_role("button").click()
+    expect(page.get_by_label("Filter the log")).to_have_value("")
+    expect(page.locator(".bxl-text", has_text="waited")).to_be_visible()
     expect(page.locator(".bxl-digest")).to_contain_text("exit code 137: killed")
     page.get_by_role("button", name=re.compile("^first error")).click()
     expect(page.locator(".bxl-current .bxl-text")).to_have_text("ERROR no database")

@@ -224,7 +224,8 @@ export class LogView {
   /** Take over the lines that have not ended; the rows they stood in are other ones when they change. */
   #takePartial(): void {
     const { header } = this.session;
-    const partial = header?.partial ?? [];
+    const off = this.#sources.off();
+    const partial = (header?.partial ?? []).filter(([, , source]) => !off[source ?? -1]);
     const key = partial.length > 0 ? JSON.stringify([this.#count, partial]) : "";
     if (key === this.#partialKey) return;
     if (this.#partialKey) this.#list.drop(JSON.parse(this.#partialKey)[0]);

@@ -40,7 +40,7 @@ export class Sources {
   }
 
   update(): void {
-    const off = hidden(this.expression.text(), this.#all);
+    const off = this.off();
     this.root.hidden = off.length === 0;
     this.#all.forEach((source, i) => {
       if (!this.#chips[i]) this.root.append(this.#chip(i).root);
@@ -57,6 +57,11 @@ export class Sources {
       if (before && before !== source.status) setText(this.#live, `${shown}: ${status}`);
       facts.dataset.status = source.status;
     });
+  }
+
+  /** Tell of each source whether the expression hides it. */
+  off(): boolean[] {
+    return hidden(this.expression.text(), this.#all);
   }
 
   get #all() {
@@ -80,10 +85,9 @@ export class Sources {
     toggle.type = "button";
     toggle.append(name, facts);
     toggle.addEventListener("click", () => {
-      const text = this.expression.text();
-      const off = hidden(text, this.#all);
+      const off = this.off();
       off[i] = !off[i];
-      this.expression.write(hiding(text, this.#all, off));
+      this.expression.write(hiding(this.expression.text(), this.#all, off));
     });
     const root = element("span", `bxl-chip bxl-s${i % COLOURS}`, toggle, stop.root);
     const made = { root, toggle, name, facts, stop };
