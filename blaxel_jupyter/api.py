@@ -13,7 +13,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
-from blaxel_jupyter.errors import NotFoundError, ProtocolError, StatusError, TransportError
+from blaxel_jupyter.errors import (
+    BlaxelError,
+    NotFoundError,
+    ProtocolError,
+    StatusError,
+    TransportError,
+    is_passing,
+)
 from blaxel_jupyter.follow import FILES, Block, Reads
 from blaxel_jupyter.process import LOG_DIR, Process
 from blaxel_jupyter.target import Target, resolve, target_name
@@ -25,6 +32,18 @@ READ_PATIENCE = 5.0
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 Report = Callable[[str | None], None]
+
+
+def _may_pass(error: BlaxelError) -> bool:
+    """Tell whether the same read may succeed later: pages that say 500 are a gateway's, and JSON may be cut.
+
+    The sandbox itself says 500 without a body (protocol 3).
+    """
+    if isinstance(error, StatusError) and error.status_code == 500:
+        return error.body.lstrip().startswith("<")
+    if isinstance(error, ProtocolError):
+        return error.data.lstrip()[:1] in {b"", b"{", b"["}
+    return is_passing(error)
 
 
 class SandboxApi:
@@ -64,7 +83,7 @@ class SandboxApi:
 
     async def processes(self) -> list[Process]:
         """List every process, in the server's order."""
-        answer = read_json((await self._read("/process")).body)
+        answer = await self._read("/process")
         if not isinstance(answer, list):
             raise ProtocolError("The server's answer is not a list of processes.")
         return [Process.parse(item) for item in answer]
@@ -89,7 +108,7 @@ class SandboxApi:
             if error.from_gateway:
                 raise
             return None
-        return Process.parse(read_json(answer.body))
+        return Process.parse(answer)
 
     def reads(
         self, process: Process, *, patience: float = READ_PATIENCE, report: Report | None = None
@@ -100,11 +119,11 @@ class SandboxApi:
         """
         name = quote(process.name, safe="")
 
-        async def read(path: str, **options: Any) -> Answer:
+        async def read(path: str, **options: Any) -> Any:
             return await self._read(path, patience=patience, report=report, **options)
 
         async def facts() -> Process:
-            return Process.parse(read_json((await read(f"/process/{name}")).body))
+            return Process.parse(await read(f"/process/{name}"))
 
         async def alive(pid: str) -> bool:
             headers = {"Accept": "application/json"}
@@ -118,11 +137,11 @@ class SandboxApi:
 
         async def raw(stream: str, offset: int, limit: int) -> Block | None:
             attempt = functools.partial(self._raw, process.name, stream, offset, limit, report)
-            block: Block | None = await retried(attempt, patience=patience)
+            block: Block | None = await retried(attempt, patience=patience, may_pass=_may_pass)
             return block
 
         async def logs() -> dict[str, str]:
-            answer = read_json((await read(f"/process/{name}/logs")).body)
+            answer = await read(f"/process/{name}/logs")
             return {stream: str(answer.get(stream) or "") for stream in FILES}
 
         def watch() -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
@@ -153,9 +172,13 @@ class SandboxApi:
             report(None)
         return answer
 
-    async def _read(self, path: str, *, patience: float = READ_PATIENCE, **options: Any) -> Answer:
-        answer: Answer = await retried(lambda: self.ask("GET", path, **options), patience=patience)
-        return answer
+    async def _read(self, path: str, *, patience: float = READ_PATIENCE, **options: Any) -> Any:
+        """Read JSON, again where it does not come or comes cut."""
+
+        async def attempt() -> Any:
+            return read_json((await self.ask("GET", path, **options)).body)
+
+        return await retried(attempt, patience=patience, may_pass=_may_pass)
 
     async def _raw(
         self, name: str, stream: str, offset: int, limit: int, report: Report | None

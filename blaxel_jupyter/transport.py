@@ -299,7 +299,7 @@ async def retried(
     while True:
         try:
             return await attempt()
-        except (TransportError, StatusError) as error:
+        except (ProtocolError, StatusError, TransportError) as error:
             asked = error.retry_after if isinstance(error, StatusError) else 0.0
             wait = max(delay * random.uniform(0.7, 1.3), asked)
             if not may_pass(error) or clock() + wait > deadline:
