@@ -45,6 +45,7 @@ export class Histogram {
   #cursor = 0;
   #anchor: number | null = null;
   #range: Range | null = null;
+  #drawn = "";
 
   /** `select` is given a term for the filter; an empty one takes the range away. */
   constructor(private readonly select: (term: string) => void) {
@@ -67,7 +68,11 @@ export class Histogram {
 
   /** Draw what was counted, all but `left` rows; `term` is the filter's for a time range. */
   draw(tally: Tally, left: number, term: string): void {
-    this.#bars = tally.bars(Math.max(1, this.#slider.clientWidth / PER_BAR));
+    const most = Math.max(1, this.#slider.clientWidth / PER_BAR);
+    const key = [tally.timed, tally.untimed, left, most, term].join();
+    if (key === this.#drawn) return;
+    this.#drawn = key;
+    this.#bars = tally.bars(most);
     this.#rest = [say(tally.untimed, "without a time"), say(left, "not looked at")];
     this.#range = timeRange(term);
     this.#paint();
