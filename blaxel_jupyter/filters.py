@@ -28,7 +28,6 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from itertools import compress
 from operator import and_, ge, gt, le, lt, or_
 from typing import Any, NoReturn
 
@@ -99,6 +98,10 @@ class Block:
         flags = bytearray(self.size)
         for line in found:
             flags[line] = TRUE
+        return self.judged(bytes(flags))
+
+    def judged(self, flags: bytes) -> int:
+        """Return the same of a byte for each line, ``TRUE`` or ``FALSE``."""
         value = int.from_bytes(flags, "little")
         if self.apart:
             value = (value & ~(self.apart * TRUE)) | self.apart
@@ -274,11 +277,8 @@ class _Reader:
             compare = _COMPARE[sign]
             kept = frozenset(one for one in range(1, len(LEVELS)) if compare(one, number))
 
-        def term(block: Block) -> int:
-            found = levels(block.shown, kept)
-            return block.said(compress(range(block.size), map(kept.__contains__, found)))
-
-        return term
+        truth = bytes(TRUE if level in kept else FALSE for level in range(256))
+        return lambda block: block.judged(levels(block.shown, kept).translate(truth))
 
     def _range(self, name: str, sign: str, value: str, at: int) -> Term:
         low, high = -1, 1 << 62

@@ -106,9 +106,11 @@ def levels(lines: Shown, wanted: frozenset[int]) -> bytes:
     asked = range(1, len(LEVELS)) if 0 in wanted else wanted
     near = lines.with_words(hint for number in asked for hint in _HINTS[number].split())
     starts = ("{", *(start for number in asked for start in _STARTS.get(number, ())))
-    near.update(row for row, line in enumerate(lines.texts) if line.startswith(starts))
+    first = {start[0] for start in starts}
     found = bytearray(lines.size)
     texts = lines.texts
+    begin = [row for row, line in enumerate(texts) if line[:1] in first]
+    near.update(row for row in begin if texts[row].startswith(starts))
     for row in near:
         found[row] = level(texts[row])
     return bytes(found)

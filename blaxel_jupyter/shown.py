@@ -44,15 +44,21 @@ class Shown:
         return _starts(self.texts)
 
     @cached_property
+    def _lower_texts(self) -> list[str]:
+        return self.lower.split("\n")
+
+    @cached_property
     def _lower_starts(self) -> list[int]:
-        same = len(self.lower) == len(self.joined) and self.joined.isascii()
-        return self._starts if same else _starts(self.lower.split("\n"))
+        return self._starts if self.joined.isascii() else _starts(self._lower_texts)
 
     def with_words(self, words: Iterable[str]) -> set[int]:
         """Return which lines have one of some words, which are in lower case."""
         found: set[int] = set()
         for word in words:
-            if "\n" not in word and word in self.lower:
+            count = 0 if "\n" in word else self.lower.count(word)
+            if count * 4 > self.size:  # in many lines: one after the other is quicker
+                found.update([row for row, line in enumerate(self._lower_texts) if word in line])
+            elif count:
                 found.update(_lines(self._lower_starts, partial(self.lower.find, word)))
         return found
 
