@@ -126,9 +126,9 @@ class Followed(ABC):
 
     def verbs(self, *ends: str) -> list[str]:
         """Return what can be asked now: to leave or to go on, and what ends it."""
-        if self._final or self._broken:
+        if self._final:
             return []
-        if self.left and self._following is None:
+        if (self.left or self._broken) and self._following is None:
             return ["follow", *ends]
         return ["detach", *ends] if self._work is not None else [*ends]
 

@@ -364,7 +364,7 @@ class Followed(Run):
         self.asked.append("go on")
 
     def in_background(self, function: Any) -> None:
-        self.asked.append(function.__name__)
+        self.asked.append("pump")
 
     def obey(self, verb: str) -> None:
         self.asked.append(verb)
@@ -385,6 +385,8 @@ def test_a_page_sets_off_what_nobody_drives() -> None:
     assert two.asked == ["go on", "detach"]
     panel.hear({"kind": "command", "id": 3, "verb": "stop"})
     assert (one.asked[2:], two.asked[2:]) == (["stop"], ["stop"])
+    panel.hear({"kind": "command", "id": 4, "verb": "follow", "source": 1})
+    assert (one.asked[3:], two.asked[3:]) == (["pump"], ["follow"])
 
 
 @pytest.mark.parametrize("drive", [Panel.flush, lambda panel: panel.on_command(print)])

@@ -184,7 +184,9 @@ def test_lost_server_is_a_follow_error_that_can_be_resumed(
     assert caught.value.seq == len(run.logs)
     assert run.integrity == "gap"
     assert not run.final
+    assert run.header()["verbs"] == ["follow", "stop", "kill"]
     server.reset()
+    run.obey("follow")
     run.wait(30)
     assert run.integrity == "complete"
     assert [row["text"] for row in run.logs] == [str(i) for i in range(1, 21)]

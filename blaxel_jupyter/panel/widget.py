@@ -69,7 +69,8 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             the lines that have not ended yet, as ``[stream, text]``; ``variable``, the run's name in the
             notebook, for code that is copied; ``digest``, None or why it failed: ``meaning`` (of the
             exit code, or None), ``first`` (the row of the first error, or None) and ``block`` (the first
-            row of the last error block and the one past it, or None).
+            row of the last error block and the one past it, or None); ``verbs``, what its buttons offer
+            now (stop and kill of a run that is ``running`` where they are left out).
 
             An agent run: ``run.fold`` is a ``Fold``; the header has ``run_id``, ``status``,
             ``source``, ``error``, ``prompt``, ``target``, ``model``, ``started``, ``ended``,
@@ -93,6 +94,8 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         self._command: Callable[..., object] | None = _obeying(runs)
         self._runs = runs
         self._driven = False  # whether somebody flushes, or has begun to
+        self._host: Any = None  # the run that pumps for this panel in the background
+        self._hosted = False
         self._esm = _asset(SCRIPTS[self._source.view])
         self._css = _asset("panel.css")
         super().__init__(_view=self._source.view)
@@ -117,6 +120,8 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
 
     def on_command(self, callback: Callable[..., object]) -> None:
         """Call ``callback(verb)`` when a button is pressed: ``stop`` or ``kill``, or ``cancel``.
+
+        Where the header's ``verbs`` offer them also ``detach``, to stop following, and ``follow``.
 
         A panel of several runs calls ``callback(verb, i)``, ``i`` counted from 0 as the runs were given.
         Without this, the runs themselves are told, if each has a method ``obey(verb)``: ours have.
@@ -224,9 +229,19 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         if self._driven or not runs:
             return
         self._driven = True
+        self._host = runs[0]
         for run in runs:
             run.go_on()
-        runs[0].in_background(self.pump)
+        self._host.in_background(self._pump_hosted)
+
+    async def _pump_hosted(self) -> None:
+        if self._hosted:
+            return
+        self._hosted = True
+        try:
+            await self.pump()
+        finally:
+            self._hosted = False
 
     def _obey(self, number: int, verb: object, source: object) -> None:
         reply = {"kind": "command", "id": number}
@@ -239,6 +254,8 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             try:
                 for order in orders:
                     self._command(*order)
+                if verb == "follow" and self._host is not None:  # the pump may have come to an end
+                    self._host.in_background(self._pump_hosted)
             except (BlaxelError, OSError, RuntimeError, TypeError, ValueError) as error:
                 self._reply({**reply, "error": str(error)[:500]})
             else:
