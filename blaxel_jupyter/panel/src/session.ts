@@ -90,6 +90,7 @@ export class Session<S extends Store, H extends Facts> {
   #untold = 0;
   #quiet = QUIET_MS[0];
   #greeted = 0;
+  #last = 0; // when a page was asked for
   #retry = RETRY_MS[0];
   #epoch = 0;
   /** Pages under way by their first position, in the order they were asked for. */
@@ -231,7 +232,8 @@ export class Session<S extends Store, H extends Facts> {
   #ask(from: number, n: number, most: number): void {
     if (n <= 0 || this.#isAsked(from) || this.#asked.size >= most) return;
     const now = Date.now();
-    if (this.complete && this.#asked.size === 0) this.#heard = now; // nothing was to be heard until now
+    if (this.complete && now - this.#last > SILENT_MS) this.#heard = now; // until now all was quiet
+    this.#last = now;
     const id = ++this.#ids;
     this.#asked.set(from, { id, n, at: now });
     this.#send({ kind: "page", id, from, n });
