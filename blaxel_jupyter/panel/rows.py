@@ -20,7 +20,7 @@ Batch = tuple[dict[str, Any], list[bytes]]
 BATCH_BYTES = 1 << 18
 """UTF-8 text of one message at most, unless a single row is longer: about 8 ms in a browser."""
 
-BATCH_ROWS = 1 << 12
+BATCH_ROWS = 1 << 13
 """Rows of one message at most."""
 
 _STREAMS: dict[str | None, int] = {None: 0, "stdout": 1, "stderr": 2, "system": 3}

@@ -36,7 +36,7 @@ BUSY_RATE = 60
 """The same while rows are left over: small messages, since a page takes several that wait in one task."""
 
 BURST = 4
-"""Messages of one flush at most: with ``BUSY_RATE`` a quarter of what Jupyter lets through by default."""
+"""Messages at once while pumping: with ``BUSY_RATE`` a quarter of what Jupyter lets through by default."""
 
 
 SCRIPTS = {"log": "panel.js", "task": "task-panel.js"}
@@ -141,12 +141,12 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         """
         self._driven = True
         with self._lock:
-            return self._flush()
+            return self._flush(2 * BURST)
 
-    def _flush(self) -> bool:
+    def _flush(self, most: int) -> bool:
         header = self._facts()
         status = {} if header == self._header else {"status": header}
-        for _ in range(BURST if self._source.paged else 1):
+        for _ in range(most if self._source.paged else 1):
             if self._source.renew():
                 self._sent = 0
             total = self._source.total()
@@ -185,7 +185,8 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         while self.comm is not None:
             start = time.monotonic()
             final = self._source.facts()["final"]
-            more = self.flush()
+            with self._lock:
+                more = self._flush(BURST)
             if final and not more:
                 return
             due = start + 1 / (BUSY_RATE if more else RATE)
