@@ -90,7 +90,7 @@ def test_more_than_the_page_holds(notebook: Notebook) -> None:
     panel.wait_for(timeout=120_000)
     text = page.locator(".bxl-text")
     expect(text.last).to_contain_text("1499 xxx")
-    expect(panel).to_have_attribute("data-rows", "1500")
+    expect(panel).to_have_attribute("data-rows", "1500", timeout=100_000)
     page.locator(".bxl-body").focus()
     page.keyboard.press("Home")
     expect(text.first).to_contain_text("0 xxx", timeout=60_000)
