@@ -68,7 +68,8 @@ def test_an_unfinished_line_moves(notebook: Notebook) -> None:
 
 def test_search(notebook: Notebook) -> None:
     """Plain and regular expressions find, count and mark; n and N go round."""
-    fill = "run.add(*(f'line {i} \\x1b[1mof\\x1b[0m many' for i in range(20_000))); panel.flush()\n"
+    fill = "run.add(*(f'line {i} \\x1b[1mof\\x1b[0m many' for i in range(20_000)))\n"
+    fill += "while panel.flush(): pass\n"
     page = notebook(START + fill + "panel")
     run_cell(page, 0)
     rows(page, 20_000)
