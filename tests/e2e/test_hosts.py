@@ -110,7 +110,7 @@ async def _():
 
 
 def test_marimo(page: Page, tmp_path: Path) -> None:
-    """Without magics: the Python API, and a panel that is shown while its cell is over."""
+    """Without magics, by the Python API; in a shadow root focus and selection are found, too."""
     command, mark = ticking()
     (tmp_path / "app.py").write_text(MARIMO.format(command=command), "utf-8")
     flags = ["--headless", "--no-token", "--host=127.0.0.1", "--port={port}"]
@@ -120,3 +120,8 @@ def test_marimo(page: Page, tmp_path: Path) -> None:
         streams_and_finds(panel)
         stops(panel, mark)
         expect(panel.locator(".bxl-status")).to_have_text(re.compile("^stopped"))
+        panel.locator(".bxl-text").last.click(click_count=3)
+        panel.get_by_label("Copy lines (y)").click()
+        panel.get_by_role("menuitemradio", name="Selected: 1 line").wait_for()
+        page.keyboard.press("ArrowDown")
+        expect(panel.get_by_role("menuitemradio", name="All: ")).to_be_focused()
