@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from conftest import run_cell
@@ -24,9 +24,12 @@ TICKS = "begin('i=0; while :; do i=$((i+1)); echo {0} $i; sleep {1}; done # MARK
 
 
 @pytest.fixture
-def mark() -> str:
-    """What the test's processes are known by."""
-    return f"mark-{uuid.uuid4().hex[:12]}"
+def mark() -> Iterator[str]:
+    """What the test's processes are known by; those that a failed test leaves are killed."""
+    made = f"mark-{uuid.uuid4().hex[:12]}"
+    yield made
+    for process in sleepers(made):
+        process.kill()
 
 
 def cells(mark: str, *texts: str) -> list[str]:
