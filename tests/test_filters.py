@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from blaxel_jupyter.columns import Spill
 from blaxel_jupyter.filters import BLOCK, Filter, FilterError
 from blaxel_jupyter.levels import LEVELS, level, levels
+from blaxel_jupyter.panel.escapes import is_plain
 from blaxel_jupyter.shown import Shown
 from blaxel_jupyter.spool import Spool
 from blaxel_jupyter.table import LOGS, Column, Table
@@ -151,9 +152,9 @@ def test_any_text_is_a_filter_or_a_filter_error(expression: str) -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.text(max_size=12), st.text(max_size=8))
 def test_a_quoted_text_is_only_text(before: str, wanted: str) -> None:
-    """Quoted, any text is found where it stands."""
-    wanted = "".join(c for c in wanted if c.isprintable())
-    line = "".join(c for c in before if c.isprintable()) + wanted
+    """Quoted, any text that is shown as it is is found where it stands."""
+    wanted = "".join(c for c in wanted if is_plain(c))
+    line = "".join(c for c in before if is_plain(c)) + wanted
     table = Table([Column("text", "string")], position=None)
     table.extend(1, text=[line])
     quoted = wanted.replace("\\", "\\\\").replace('"', '\\"')
