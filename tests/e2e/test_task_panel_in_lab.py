@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import choose_theme, run_cell
+from conftest import run_cell
 from playwright.sync_api import Locator, Page, expect
 
 pytestmark = pytest.mark.e2e
@@ -378,40 +378,6 @@ def test_hostile_events_are_only_text(notebook: Notebook) -> None:
     expect(page.locator(".bxs").locator(foreign)).to_have_count(0)
     assert page.evaluate("window.canary") is None
     assert dialogs == []
-
-
-CONTRAST = """node => {
-  const part = (v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-  const light = (colour) => {
-    const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3).map(Number).map(part);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const back = (from) => {
-    const colour = getComputedStyle(from).backgroundColor;
-    return /, 0\\)$/.test(colour) ? back(from.parentElement) : colour;
-  };
-  const both = [light(getComputedStyle(node).color), light(back(node))];
-  return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
-}"""
-
-
-def test_the_dark_theme_is_followed(notebook: Notebook) -> None:
-    """Text and outputs stand out from their backgrounds in JupyterLab's dark theme, too."""
-    page = notebook(replayed("02-failed.ndjson", "run.end('failed', run.fold.error)"))
-    run_cell(page, 0)
-    head(page, "npm ci").click()
-    marks = (
-        ".bxl-said",
-        ".bxl-out",
-        ".bxl-name",
-        ".bxl-summary",
-        ".bxl-outcome",
-        ".bxl-error-line",
-    )
-    for theme, light in (("JupyterLab Dark", False), ("JupyterLab Light", True)):
-        choose_theme(page, theme, light)
-        for mark in marks:
-            assert page.locator(mark).first.evaluate(CONTRAST) >= 4.5, (theme, mark)
 
 
 def test_ten_thousand_events_keep_few_elements(notebook: Notebook) -> None:
