@@ -16,7 +16,7 @@ export function openMenu(anchor: HTMLElement, items: Item[]): void {
   menu.role = "menu";
   const made = items.map(({ label, act, checked }) => {
     const choice = checked !== undefined;
-    const item = element("button", "bxl-item", label);
+    const item = element("button", "bxl-offer", label);
     item.type = "button";
     item.tabIndex = -1;
     item.role = choice ? "menuitemradio" : "menuitem";
