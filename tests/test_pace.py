@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blaxel_jupyter.panel.pace import PATIENCE, WINDOW, Pace
+from blaxel_jupyter.panel.pace import LAG, PATIENCE, WINDOW, Pace
 
 
 class Clock:
@@ -50,3 +50,22 @@ def test_silence_is_worth_another_window() -> None:
             pushed += WINDOW // 4
             pace.pushed(pushed, WINDOW // 4)
     assert 8 * WINDOW <= pushed <= 11 * WINDOW
+
+
+def test_a_page_is_behind_when_it_lags_for_long() -> None:
+    """A burst is waited for; what never ends is fetched by the page as it needs it."""
+    clock = Clock()
+    pace = Pace(clock)
+    pace.heard(0)
+    pace.pushed(10, WINDOW)
+    assert not pace.open()
+    clock.now += LAG / 2
+    assert not pace.behind()
+    pace.heard(10)
+    assert pace.open()
+    pace.pushed(20, WINDOW)
+    assert not pace.open()
+    clock.now += LAG
+    assert pace.behind()
+    pace.caught_up()
+    assert not pace.behind()

@@ -18,6 +18,9 @@ PATIENCE = 2.0
 While a cell runs, some kernels hear nothing of what a page says, and it must get its rows all the same.
 """
 
+LAG = 4.0
+"""Seconds that a page may lag behind: a burst gets through in that time, what goes on does not."""
+
 
 class Pace:
     """Keep account of what is under way to a page.
@@ -32,6 +35,7 @@ class Pace:
         self._under_way = 0
         self._have = 0
         self._heard: float | None = None
+        self._lagging: float | None = None  # since when
 
     def pushed(self, end: int, size: int) -> None:
         """Take note of ``size`` bytes that bring a page to position ``end``."""
@@ -53,4 +57,15 @@ class Pace:
             self._pushed.clear()
             self._under_way = 0
             self._heard = self._clock()
-        return self._under_way < WINDOW
+        is_open = self._under_way < WINDOW
+        if not is_open and self._lagging is None:
+            self._lagging = self._clock()
+        return is_open
+
+    def caught_up(self) -> None:
+        """Take note that there is nothing left to push."""
+        self._lagging = None
+
+    def behind(self) -> bool:
+        """Tell whether a page has lagged for so long that it had better fetch what it shows."""
+        return self._lagging is not None and self._clock() - self._lagging > LAG

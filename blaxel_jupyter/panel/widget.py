@@ -151,6 +151,10 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
                 self._sent = 0
             total = self._source.total()
             if self._source.paged and total > self._sent and not self._pace.open():
+                if not self._pace.behind():
+                    if status:
+                        self._reply({"kind": "status", **status})
+                    break
                 self._sent = total
                 self._reply({"kind": "status", "behind": True, **status})
             elif news := self._source.news(self._sent):
@@ -161,7 +165,10 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
                 break
             status = {}
         self._header = header
-        return self._source.more(self._sent)
+        more = self._source.more(self._sent)
+        if not more and self._pace.open():
+            self._pace.caught_up()
+        return more
 
     def _facts(self) -> dict[str, Any]:
         if isinstance(self._source, Merged):
