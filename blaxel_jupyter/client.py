@@ -11,7 +11,6 @@ import math
 import secrets
 import time
 import weakref
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Protocol, cast
@@ -21,12 +20,12 @@ from blaxel_jupyter.api import SandboxApi
 from blaxel_jupyter.callbacks import Callback, Callbacks, LogStream
 from blaxel_jupyter.errors import BlaxelError, NotFoundError, StatusError, TransportError
 from blaxel_jupyter.follow import FILES, Batch, End, Follow
-from blaxel_jupyter.ledger import Ledger, Rows
+from blaxel_jupyter.ledger import Ledger
 from blaxel_jupyter.process import LogEntry, Process, Stream, name_problem
 from blaxel_jupyter.runs import Controls, SandboxRun
 from blaxel_jupyter.start import start
+from blaxel_jupyter.tail import Tail
 from blaxel_jupyter.transport import AsyncTransport, Http
-from blaxel_jupyter.wire import Lines
 
 FOLLOW_PATIENCE = 300.0
 """Seconds for which a follow goes on trying without one answer: a laptop's sleep, a server's restart."""
@@ -302,16 +301,14 @@ class SandboxClient:
                 run hold everything all the same.
         """
         follow = Follow(self._api.reads(run.process), run.process, run.ledgers)
-        ends: dict[Stream, deque[Rows]] = {stream: deque() for stream in run.ledgers}
+        end = None if tail is None else Tail(run.ledgers, tail)
         async for batch in follow.so_far():
-            if tail is None:
+            if end is None:
                 run.record(batch)
-                continue
-            for rows in batch.rows:
-                if rows.stream in ends:
-                    _keep_last(ends[rows.stream], rows, tail)
-        for end in ends.values():
-            run.record(_last_rows(end, tail or 0))
+            else:
+                end.add(batch)
+        for batch in end.batches() if end else ():
+            run.record(batch)
 
     def stream_logs(
         self,
@@ -426,26 +423,6 @@ class SandboxClient:
 def made_up_name() -> str:
     """Make a name that no process has had: reused names share files with the run before (protocol 4.7)."""
     return f"nb-{secrets.token_hex(4)}"
-
-
-def _keep_last(end: deque[Rows], rows: Rows, tail: int) -> None:
-    """Append rows, and forget those before the last ``tail``, as far as none of them is split."""
-    end.append(rows)
-    n = sum(len(each.lines) for each in end)
-    while end and n - len(end[0].lines) >= tail:
-        n -= len(end.popleft().lines)
-
-
-def _last_rows(end: deque[Rows], tail: int) -> Batch:
-    """Keep the last rows of one stream; gaps count as rows."""
-    kept: list[Rows] = []
-    for rows in reversed(end):
-        if tail <= 0:
-            break
-        lines = Lines("\n".join(rows.lines.texts()[-tail:]).encode())
-        kept.insert(0, Rows(rows.stream, lines, rows.kind, rows.missing_bytes))
-        tail -= len(lines)
-    return Batch(kept, "backfill")
 
 
 def _with_mark(ledger: Ledger) -> str:

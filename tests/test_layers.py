@@ -61,7 +61,8 @@ LAYERS = {
     "api": "errors follow process target transport |",
     "start": "api errors process transport |",
     "callbacks": "process runs |",
-    "client": "api callbacks errors follow ledger process runs start transport wire |",
+    "tail": "follow ledger process wire |",
+    "client": "api callbacks errors follow ledger process runs start tail transport |",
     "cell": "bridge errors frontend panel panel.static runs task_runs | IPython",
     "sandbox_cell": "cell digest errors panel.static runs |",
     "task_cell": "bridge cell errors panel panel.static panel.task_static panel.task_text table"
