@@ -208,7 +208,7 @@ def test_however_it_grows_nothing_is_lost_or_changes_its_place(data: st.DataObje
 def test_windows_end_nowhere_too_early() -> None:
     """More rows than are looked at together are in the same order as if they were."""
     runs = [Run("one"), Run("two")]
-    n = 40_000
+    n = 150_000
     runs[0].add(*((f"a{i}", 2 * i) for i in range(n)))
     runs[1].add(*((f"b{i}", 2 * i + 1) for i in range(n)))
     panel = Panel(*runs)

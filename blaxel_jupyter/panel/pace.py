@@ -9,8 +9,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-WINDOW = 1 << 23
-"""Bytes under way to the page at most: about a fifth of a second's worth."""
+WINDOW = 1 << 24
+"""Bytes under way to the page at most: about half a second's worth."""
 
 PATIENCE = 2.0
 """Seconds without a word after which a page is given another window.

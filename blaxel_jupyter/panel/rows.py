@@ -17,10 +17,10 @@ from blaxel_jupyter.table import Table
 Batch = tuple[dict[str, Any], list[bytes]]
 """A message's content, with the first position (``from``) and how many (``n``), and its buffers."""
 
-BATCH_BYTES = 1 << 18
-"""UTF-8 text of one message at most, unless a single row is longer: about 8 ms in a browser."""
+BATCH_BYTES = 1 << 20
+"""UTF-8 text of one message at most, unless a single row is longer: about 30 ms in a browser."""
 
-BATCH_ROWS = 1 << 13
+BATCH_ROWS = 1 << 15
 """Rows of one message at most."""
 
 _STREAMS: dict[str | None, int] = {None: 0, "stdout": 1, "stderr": 2, "system": 3}
