@@ -82,7 +82,7 @@ SCROLL = """async (place) => {
   const until = async (holds) => { while (!holds()) await frame(); };
   await frame();
   await frame();
-  await until(() => !body.querySelector('.bxl-blank'));
+  await until(() => body.querySelector('.bxl-text') && !body.querySelector('.bxl-blank'));
   const frames = [];
   let before = await frame();
   for (const end = before + 3000; before < end; ) {
@@ -92,7 +92,7 @@ SCROLL = """async (place) => {
     before = now;
   }
   frames.sort((a, b) => a - b);
-  await until(() => !body.querySelector('.bxl-blank'));
+  await until(() => body.querySelector('.bxl-text') && !body.querySelector('.bxl-blank'));
   const first = body.querySelector('.bxl-text').textContent;
   return [frames[frames.length >> 1], frames[Math.floor(frames.length * 0.95)], first];
 }"""
