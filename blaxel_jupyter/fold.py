@@ -1,7 +1,7 @@
 """Fold a run's events into what they tell: text blocks, tool calls, totals (tasks protocol 3 and 6).
 
 Events are paired by id, never by adjacency; the same event twice changes nothing. What was never said
-stays None. Pure: imports task, its items and usage.
+stays None. Pure: imports json_values, task_events, task_items and usage.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Find what of a repeated log is new: a stream that begins again, a batch read beside a stream.
 
 The service gives no cursor, so content is compared (tasks protocol 2.7): joined text by position, tool
-events by id, all else by equality; chunks may differ each time. Pure: imports task and fold.
+events by id, all else by equality; chunks may differ each time. Pure: imports task_events, fold.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Keep rows as append-only columns and hand them to DataFrame libraries through Arrow.
 
 A table grows by one writer while any thread reads a consistent prefix; it never changes a row, and
-it knows nothing of sandboxes beyond the column lists below. Pure: imports filters, and nanoarrow
+it knows nothing of sandboxes beyond the column lists below. Pure: imports columns, filters, and nanoarrow
 when exported; pandas, polars and pyarrow only when asked for.
 """
 

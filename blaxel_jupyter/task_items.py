@@ -1,6 +1,6 @@
 """Say what a run is told as: stretches of text, tool calls, and other events.
 
-Pure: imports task and tool_values.
+Pure: imports task_events and tool_values.
 """
 
 from __future__ import annotations

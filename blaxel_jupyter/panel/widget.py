@@ -33,7 +33,7 @@ RATE = 30
 """Flushes a second at most."""
 
 BUSY_RATE = 60
-"""The same while rows are left over: small messages, since a page takes several that wait in one task."""
+"""The same while rows are left over."""
 
 BURST = 4
 """Messages at once while pumping: with ``BUSY_RATE`` a quarter of what Jupyter lets through by default."""
