@@ -156,7 +156,12 @@ class SandboxApi:
     async def ask(
         self, method: str, path: str, *, report: Report | None = None, **options: Any
     ) -> Answer:
-        """Send one request once; a local service that is gone is replaced for the next one."""
+        """Send one request once; a local service that is gone is replaced for the next one.
+
+        Before anything is run there, it has to prove anew that it is no stranger on the same port.
+        """
+        if self.is_local and method == "POST":
+            self._target = None
         target = await self.target()
         try:
             answer = await self._http.request(

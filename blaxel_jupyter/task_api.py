@@ -196,6 +196,8 @@ class TaskApi:
         )
 
     async def _ask(self, method: str, path: str, *, json: object = None) -> Any:
+        if self.is_local and method == "POST":
+            self._service = None  # it has to prove anew that it is no stranger on the same port
         service = await self.service()
         try:
             answer = await self._http.request(

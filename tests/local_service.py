@@ -96,6 +96,17 @@ class LocalService:
         self.process = None
 
 
+def program(service: LocalService, code: str) -> subprocess.Popen[str]:
+    """Run Python in the environment in which the service is found."""
+    return subprocess.Popen(
+        [sys.executable, "-c", f"from blaxel_jupyter import local\n{code}"],
+        env=service.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 def run(client: httpx.Client, command: str, **members: Any) -> dict[str, Any]:
     """Run a command to its end; return the ProcessResponse."""
     body = {"command": command, "waitForCompletion": True, **members}

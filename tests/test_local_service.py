@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.local_service import LocalService, raw, run, until
+from tests.local_service import LocalService, program, raw, run, until
 
 
 @pytest.fixture
@@ -24,17 +24,6 @@ def service(tmp_path: Path) -> Iterator[LocalService]:
     service = LocalService(tmp_path).start()
     yield service
     service.end()
-
-
-def program(service: LocalService, code: str) -> subprocess.Popen[str]:
-    """Run Python in the environment in which the service is found."""
-    return subprocess.Popen(
-        [sys.executable, "-c", f"from blaxel_jupyter import local\n{code}"],
-        env=service.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def said(child: subprocess.Popen[str]) -> str:

@@ -1,16 +1,19 @@
 """Find, start and stop the embedded local service, a process of its own that notebooks share.
 
 It runs commands as the user, without isolation, on 127.0.0.1 behind a random token. Everything about
-a running one is in a private runtime file, as Jupyter does it.
+a running one is in a private runtime file, as Jupyter does it. Who answers there has to prove that it
+wrote the file before anything secret is sent.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import hmac
 import http.client
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -19,15 +22,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from jupyter_core.paths import jupyter_runtime_dir
 from platformdirs import user_state_path
 
 from blaxel_jupyter.errors import ProtocolError, TransportError
+from blaxel_jupyter.local import private
 
-__all__ = ["Service", "ensure", "find", "runtime_file", "state_dir", "stop"]
+__all__ = ["PROOF", "Service", "ensure", "find", "proof", "runtime_file", "state_dir", "stop"]
+
+PROOF = "/proof"
+"""Where the service shows that it knows the token; ``?challenge=`` is what it has to sign."""
 
 _INTERVAL = 0.02
+_MOST_PROOF = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,7 @@ def find() -> Service | None:
     """
     path = runtime_file()
     try:
-        facts = json.loads(path.read_text())
+        facts = json.loads(private.read_own(path))
         key, other = str(facts["token"]), str(facts.get("other_token", ""))
         service = Service(str(facts["url"]), key, int(facts["pid"]), other)
         port = int(facts["port"])
@@ -81,16 +90,28 @@ def find() -> Service | None:
 
 
 def _answers(service: Service, port: int) -> bool:
-    """Whether the service of the runtime file answers, and is the one that wrote it."""
+    """Whether the service that wrote the runtime file answers, and no stranger on its old port.
+
+    The token itself is not sent: a stranger would have it.
+    """
+    challenge = secrets.token_hex(16)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        connection.request("GET", "/health", headers={"Authorization": f"Bearer {service.token}"})
+        connection.request("GET", f"{PROOF}?challenge={challenge}")
         response = connection.getresponse()
-        return response.status == 200 and json.loads(response.read()).get("pid") == service.pid
-    except (OSError, http.client.HTTPException, ValueError):
+        said = response.read(_MOST_PROOF)
+        return response.status == 200 and hmac.compare_digest(
+            said, proof(service.token, challenge).encode()
+        )
+    except (OSError, http.client.HTTPException):
         return False  # dead, or the port is another program's by now
     finally:
         connection.close()
+
+
+def proof(token: str, challenge: str) -> str:
+    """Sign a challenge with the token, which cannot be told from the signature."""
+    return hmac.new(token.encode(), f"{PROOF} {challenge}".encode(), "sha256").hexdigest()
 
 
 def ensure(timeout: float = 15.0) -> Service:
@@ -114,18 +135,20 @@ def ensure(timeout: float = 15.0) -> Service:
 def _starting() -> Iterator[None]:
     """Let one starter at a time in, on this machine."""
     path = runtime_file().with_suffix(".lock")
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(path, "w") as lock:
+    try:
+        private.make_folder(path.parent)
+        lock = private.open_own(path, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise ProtocolError(f"{path} cannot be used: {error}. Delete it and try again.") from error
+    with os.fdopen(lock):
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def _start(timeout: float) -> Service:
-    folder = state_dir()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    log = folder / "serve.log"
+    log = state_dir() / "serve.log"
     secret = ("BL_API_KEY", "BL_CLIENT_CREDENTIALS", "BLACKBOX_API_KEY")
-    with open(log, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as output:
+    with _log(log) as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "blaxel_jupyter.cli", "serve"],
             stdin=subprocess.DEVNULL,
@@ -153,6 +176,17 @@ def _start(timeout: float) -> Service:
         "'blaxel-jupyter serve' in a terminal.",
         url="http://127.0.0.1",
     )
+
+
+def _log(path: Path) -> IO[bytes]:
+    try:
+        private.own_folder(path.parent)
+        return os.fdopen(private.open_own(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb")
+    except OSError as error:
+        raise TransportError(
+            f"The local service cannot keep its log: {error}. Delete {path} and try again.",
+            url="http://127.0.0.1",
+        ) from error
 
 
 def stop(timeout: float = 10.0) -> bool:
@@ -191,6 +225,6 @@ def _alive(pid: int) -> bool:
 
 def _holds_runtime_file(service: Service) -> bool:
     try:
-        return bool(json.loads(runtime_file().read_text())["token"] == service.token)
+        return bool(json.loads(private.read_own(runtime_file()))["token"] == service.token)
     except FileNotFoundError:
         return False

@@ -12,12 +12,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 MAX_BODY = 64 * 1024 * 1024
 """Bytes of a request body that are accepted: the largest upload."""
+
+MAX_BODIES = 4 * MAX_BODY
+"""Bytes of all request bodies that are being read."""
+BODY_PAUSE = 30.0
+"""Seconds that a request's body may stand still."""
+MOST_STREAMS = 500
+"""Streams that are open at once: some files and half a megabyte each."""
+
+_HANG_UP = {"Connection": "close"}
 
 NO_CACHE = {"Cache-Control": "no-cache, no-store, must-revalidate"}
 STREAM = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -78,8 +87,11 @@ def _now() -> str:
 class Stream(Response):
     """Send blocks as they come; a client that hangs up ends the iterator at once.
 
-    The iterator is closed in every case. Sending waits for a slow client, and for nobody else's.
+    The iterator is closed in every case. Sending waits for a slow client, and for nobody else's. One
+    more than ``MOST_STREAMS`` is refused, so that all else is still answered.
     """
+
+    running = 0
 
     def __init__(
         self,
@@ -96,6 +108,19 @@ class Stream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the head, then each block, until the iterator or the client ends."""
+        if Stream.running >= MOST_STREAMS:
+            await _close(self.blocks)
+            refusal = error(503, f"{MOST_STREAMS} streams are open: close some, or try again")
+            refusal.headers["Retry-After"] = "1"
+            await refusal(scope, receive, send)
+            return
+        Stream.running += 1
+        try:
+            await self._until_left(receive, send)
+        finally:
+            Stream.running -= 1
+
+    async def _until_left(self, receive: Receive, send: Send) -> None:
         sending = asyncio.ensure_future(self._send(send))
         leaving = asyncio.ensure_future(_left(receive))
         try:
@@ -119,10 +144,14 @@ class Stream(Response):
                 await send({"type": "http.response.body", "body": block, "more_body": True})
                 await asyncio.sleep(0)  # sending need not wait; others, and a hang-up, get a turn
         finally:
-            close = getattr(self.blocks, "aclose", None)
-            if close is not None:
-                await close()
+            await _close(self.blocks)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _close(blocks: AsyncIterator[bytes]) -> None:
+    close = getattr(blocks, "aclose", None)
+    if close is not None:
+        await close()
 
 
 async def _left(receive: Receive) -> None:
@@ -130,30 +159,56 @@ async def _left(receive: Receive) -> None:
         pass
 
 
+class Bodies:
+    """The request bodies that are being read, bounded together: ``held`` bytes of them are in memory."""
+
+    held = 0
+
+
 async def read_body(request: Request, limit: int = MAX_BODY) -> bytes:
-    """Read a request's body, at most ``limit`` bytes.
+    """Read a request's body, at most ``limit`` bytes; one that says that it is longer not at all.
 
     Raises:
-        HTTPException: 413, it is longer.
+        HTTPException: 413, it is longer; 408, nothing came for a while; 503, too much comes at once.
     """
+    said = request.headers.get("content-length", "0")
+    if int(said) > limit:  # the server has checked that it is a number
+        raise HTTPException(413, f"the body is larger than {limit} bytes", _HANG_UP)
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise HTTPException(413, f"the body is larger than {limit} bytes")
-        parts.append(part)
-    return b"".join(parts)
+    stream = request.stream()
+    try:
+        while True:
+            async with asyncio.timeout(BODY_PAUSE):
+                part = await anext(stream, None)
+            if part is None:
+                return b"".join(parts)
+            size += len(part)
+            Bodies.held += len(part)
+            if size > limit:
+                raise HTTPException(413, f"the body is larger than {limit} bytes", _HANG_UP)
+            if Bodies.held > MAX_BODIES:
+                raise HTTPException(503, "too many large bodies at once: try again", _HANG_UP)
+            parts.append(part)
+    except ClientDisconnect:
+        raise HTTPException(400, "the body was cut off") from None
+    except TimeoutError:
+        raise HTTPException(408, f"nothing came for {BODY_PAUSE:.0f} seconds", _HANG_UP) from None
+    finally:
+        Bodies.held -= size
 
 
 async def read_json(request: Request) -> dict[str, Any]:
     """Read a request's body as a JSON object; an empty one is ``{}``.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it is something else, or nested too deeply.
     """
     data = await read_body(request)
-    value = json.loads(data) if data else {}
+    try:
+        value = json.loads(data) if data else {}
+    except RecursionError as problem:
+        raise ValueError("json: the body is nested too deeply") from problem
     if not isinstance(value, dict):
         raise ValueError("json: the body is no object")
     return value

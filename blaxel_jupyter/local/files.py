@@ -11,7 +11,6 @@ import json
 import os
 import re
 import stat
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from email.utils import formatdate
 from http import HTTPStatus
@@ -42,6 +41,8 @@ BLOCK = 1024 * 1024
 WATCH_KEEPALIVE = 30.0
 """Seconds between keepalives of a quiet watch (protocol 4.9)."""
 MAX_RANGES = 16
+MAX_PARTS = 4 * BLOCK
+"""Bytes of several ranges that are gathered in memory; for more the whole file is sent."""
 
 _SHARED = re.compile(r"/tmp/blaxel-jupyter-[A-Za-z0-9._-]+")
 _STAT = re.compile(r"/proc/(\d+)/stat")
@@ -76,7 +77,11 @@ def locate(path: str, table: Processes) -> Path:
             "and /tmp/blaxel-jupyter-* only"
         )
     found = base / inner
-    if not found.resolve().is_relative_to(base.resolve()):
+    try:
+        inside = found.resolve().is_relative_to(base.resolve())
+    except RuntimeError:
+        raise RefusedError(f"{path}: links lead in a circle") from None
+    if not inside:
         raise RefusedError(f"{path}: a link leads out of the sandbox's folder")
     return found
 
@@ -198,7 +203,7 @@ def _download(request: Request, file: int, facts: os.stat_result, name: str) -> 
         headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"
     headers["Content-Length"] = str(length)
     if length > BLOCK:
-        return Stream(_blocks(file, start, length), "text/plain", headers, status)
+        return Stream(_Blocks(file, start, length), "text/plain", headers, status)
     with os.fdopen(file, "rb") as opened:
         return Response(os.pread(opened.fileno(), length, start), status, headers, "text/plain")
 
@@ -231,7 +236,8 @@ def parse_ranges(text: str, size: int) -> list[tuple[int, int]]:
             parts.append((start, end - start))
     if not parts:
         raise ValueError(NO_OVERLAP)
-    if len(parts) > MAX_RANGES or sum(length for _, length in parts) > size:
+    together = sum(length for _, length in parts)
+    if len(parts) > MAX_RANGES or (len(parts) > 1 and together > min(size, MAX_PARTS)):
         return [(0, size)]
     return parts
 
@@ -251,18 +257,30 @@ def _several(
     return Response(body, 206, headers, f"multipart/byteranges; boundary={boundary}")
 
 
-async def _blocks(file: int, start: int, length: int) -> AsyncIterator[bytes]:
-    """Read a snapshot of a file in blocks; what is written meanwhile is for the next request."""
-    try:
-        end = start + length
-        while start < end:
-            block = os.pread(file, min(BLOCK, end - start), start)
-            if not block:
-                return  # the program truncated it: the answer ends short of its Content-Length
-            yield block
-            start += len(block)
-    finally:
-        os.close(file)
+class _Blocks:
+    """Read a snapshot of a file in blocks; what is written meanwhile is for the next request.
+
+    Owns the open file. Close it with ``aclose``.
+    """
+
+    def __init__(self, file: int, start: int, length: int) -> None:
+        self._file = file
+        self._start, self._end = start, start + length
+
+    def __aiter__(self) -> _Blocks:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next block; none where the program truncated the file: then the answer is short."""
+        block = os.pread(self._file, min(BLOCK, self._end - self._start), self._start)
+        if not block:
+            raise StopAsyncIteration
+        self._start += len(block)
+        return block
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        os.close(self._file)
 
 
 async def put_file(request: Request) -> Response:
@@ -272,7 +290,7 @@ async def put_file(request: Request) -> Response:
         members = await _upload(request)
         mode = int(str(members.get("permissions") or "600"), 8) & 0o777
         path = locate(name, table)
-        if table.logs in (path, path.parent):
+        if path.is_relative_to(table.logs):
             raise RefusedError(f"{name}: logs are written by their processes only")
         if members.get("isDirectory"):
             path.mkdir(mode=mode | 0o700, parents=True, exist_ok=True)
@@ -324,7 +342,7 @@ async def delete_file(request: Request) -> Response:
     name, table = _asked(request), processes_of(request)
     try:
         path = locate(name, table)
-        if path in (table.work, table.logs) or path.parent == table.logs:
+        if path == table.work or path.is_relative_to(table.logs):
             raise RefusedError(f"{name}: may not be deleted")
         if path.is_dir() and not path.is_symlink():
             path.rmdir()

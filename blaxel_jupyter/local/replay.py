@@ -10,6 +10,7 @@ import asyncio
 import json
 import math
 import os
+import stat
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,9 +95,12 @@ def _lines(text: str) -> str:
 
 def _file(name: str) -> str:
     try:
-        path = Path(name).expanduser()
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size > MOST:
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe would stop the whole service
+        with os.fdopen(os.open(Path(name).expanduser(), flags), "rb") as file:
+            facts = os.fstat(file.fileno())
+            if not stat.S_ISREG(facts.st_mode):
+                raise RecordingError(f"{name} is no regular file")
+            if facts.st_size > MOST:
                 raise RecordingError(f"{name} is larger than {MOST} bytes")
             return file.read(MOST).decode("utf-8", "replace")
     except (OSError, RuntimeError, ValueError) as problem:

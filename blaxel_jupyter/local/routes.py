@@ -170,7 +170,7 @@ async def start_process(request: Request) -> Response:
     try:
         asked = Exec.parse(await read_json(request))
         asked_dir = _expand(asked.working_dir, str(table.work))
-    except (ValueError, RecursionError) as problem:
+    except ValueError as problem:
         return error(400, f"invalid request body: {problem}")
     streaming = "text/event-stream" in request.headers.get("accept", "")
     try:

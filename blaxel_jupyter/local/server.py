@@ -21,9 +21,11 @@ import uvicorn
 
 from blaxel_jupyter import __version__
 from blaxel_jupyter.errors import TransportError
-from blaxel_jupyter.local import find, runtime_file
-from blaxel_jupyter.local.app import Guard, application
+from blaxel_jupyter.local import find, limits, private, runtime_file
+from blaxel_jupyter.local.app import application
 from blaxel_jupyter.local.capture import Wakeups
+from blaxel_jupyter.local.door import Door
+from blaxel_jupyter.local.guard import Guard
 from blaxel_jupyter.local.sandboxes import Sandboxes
 from blaxel_jupyter.local.task_store import StoreError
 from blaxel_jupyter.local.tasks import Tasks
@@ -47,9 +49,9 @@ def serve(*, port: int, folder: Path, idle: float = IDLE) -> None:
             "set JUPYTER_RUNTIME_DIR and give another --dir to run a second.",
             url=running.url,
         )
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     token = secrets.token_urlsafe(32)
     try:
+        limits.raise_descriptors()
         with _sole_owner(folder), _listen(port) as listener:
             asyncio.run(_serve(listener, folder, token, idle))
     finally:
@@ -83,9 +85,14 @@ class _Server(uvicorn.Server):
 @contextmanager
 def _sole_owner(folder: Path) -> Iterator[None]:
     """Hold the state folder's lock: two services over the same processes would both restart them."""
-    with open(folder / "serve.lock", "w") as lock:
+    try:
+        private.make_folder(folder)
+        file = private.open_own(folder / "serve.lock", os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise TransportError(f"{error}. Give another --dir.", url=str(folder)) from error
+    with os.fdopen(file):
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise TransportError(
                 f"Another local service uses {folder}. Give another --dir.", url=str(folder)
@@ -104,14 +111,16 @@ async def _serve(listener: socket.socket, folder: Path, token: str, idle: float)
         raise TransportError(f"{error}. Give another --dir.", url=str(folder)) from error
     other_token = secrets.token_urlsafe(32)
     guard = application(sandboxes, tasks, url=url, token=token, other_token=other_token)
+    door = Door()
     server = _Server(
         uvicorn.Config(
             guard,
+            http=door.protocol(),
             ws="none",
             lifespan="off",
             interface="asgi3",
             log_config=None,
-            log_level="warning",
+            log_level="error",  # a warning for each bad request would let strangers fill the log
             access_log=False,
             server_header=False,
             timeout_keep_alive=120,
@@ -150,7 +159,7 @@ def publish(url: str, token: str, other_token: str, folder: Path) -> Path:
     ``other_token`` is a second user's key of the task API alone: what is another's can be seen there.
     """
     path = runtime_file()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private.make_folder(path.parent)
     facts = {
         "url": url,
         "port": int(url.rpartition(":")[2]),
@@ -161,18 +170,15 @@ def publish(url: str, token: str, other_token: str, folder: Path) -> Path:
         "started": time.time(),
         "version": __version__,
     }
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(draft, "w", opener=lambda file, flags: os.open(file, flags, 0o600)) as file:
-        json.dump(facts, file)
-    draft.replace(path)
+    private.write_own(path, json.dumps(facts))
     return path
 
 
 def withdraw(token: str) -> None:
     """Remove the runtime file, if it is still this service's."""
     path = runtime_file()
-    with suppress(FileNotFoundError):
-        if json.loads(path.read_text())["token"] == token:
+    with suppress(OSError, ValueError, KeyError, TypeError):  # gone, or another's by now
+        if json.loads(private.read_own(path))["token"] == token:
             path.unlink()
 
 

@@ -2,7 +2,7 @@
 
 The service forks a *keeper*, the keeper forks the shell, waits for it, and writes how it ended into a
 file; a service that was killed and replaced reads it there. Output goes straight into files, so neither
-process ever holds any. Uses the standard library only; reads no request and keeps no table.
+process ever holds any. Reads no request and keeps no table.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
+
+from blaxel_jupyter.local import limits
 
 SHELL = "/bin/sh"
 
@@ -127,6 +129,7 @@ def _execute(
             with contextlib.suppress(OSError, ValueError):
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        limits.apply()
         os.execve(SHELL, argv, dict(env))  # every other descriptor is close-on-exec
     except OSError as error:
         os.write(reply, f"{error.errno} {error.strerror}".encode())

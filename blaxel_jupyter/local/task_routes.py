@@ -245,7 +245,7 @@ def _asked_run(request: Request) -> str:
 async def _body(request: Request) -> dict[str, Any]:
     try:
         return await read_json(request)
-    except (ValueError, RecursionError) as problem:
+    except ValueError as problem:
         raise BadRequestError(f"invalid request body: {problem}") from problem
 
 
