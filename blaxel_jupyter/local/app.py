@@ -117,7 +117,9 @@ async def _failed(request: Request, problem: Exception) -> Response:
 
     The task API has its own error shape.
     """
-    failure = problem if isinstance(problem, HTTPException) else HTTPException(500, "Internal error")
+    failure = (
+        problem if isinstance(problem, HTTPException) else HTTPException(500, "Internal error")
+    )
     if request.url.path.startswith(TASKS + "/"):
         response = error(failure.status_code, failure.detail)
     elif failure.status_code in (404, 405):
