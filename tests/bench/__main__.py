@@ -1,185 +1,62 @@
-"""Race our client against the official SDK and a plain download, on the imitation of the real server.
+"""Race our client, panel and tables against what people use today: ``python -m tests.bench``.
 
-And the reader of task logs against pandas: ``tasks``.
-
-``python -m tests.bench`` runs all races; ``python -m tests.bench flood delay --repeat 3 --markdown`` some.
-Every contender runs in a process of its own against a server of its own in a third.
+Each contender runs in a process of its own, each server in another; all rows take about 25 minutes on a
+quiet machine. ``python -m tests.bench text frames --repeat 3 --markdown`` runs some rows, ``--quick`` each
+once at its smallest size. Memory is the peak above what the process had after its imports.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import subprocess
+import importlib
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import time
 from pathlib import Path
-from typing import Any
 
-import httpx
+from tests.bench import report
+from tests.bench.races import Result, Row, run
 
-from tests.bench import task_tables
-from tests.bench.commands import FLOOD, SCENARIOS
-from tests.imitation import Imitation, imitation
-
-ROOT = Path(__file__).parents[2]
-SLOW = 20.0
-"""Seconds: a contender that takes longer is not repeated."""
-
-Row = list[str]
+ROWS = ("text", "reconnect", "frames", "tasks", "many", "start")
+MORE = ("exactness",)
+"""Rows that are run when they are named."""
 
 
-def race(race: str, contender: str, server: Imitation, **options: Any) -> dict[str, Any]:
-    """Run one contender once in its own process."""
-    order = json.dumps({"race": race, "contender": contender, "url": server.url, **options})
-    command = [sys.executable, "-m", "tests.bench.contenders", order]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-def repeated(name: str, contender: str, repeat: int) -> list[dict[str, Any]]:
-    """Run a contender on a fresh server each time; once only if it is slow."""
-    results: list[dict[str, Any]] = []
-    while len(results) < repeat:
-        with imitation(own_process=True) as server:
-            if name == "download":
-                _finish_flood(server)
-            results.append(race(name, contender, server))
-        seconds = results[-1]["seconds"]
-        if seconds is None or seconds > SLOW:
-            break
-    return results
-
-
-def _finish_flood(server: Imitation) -> None:
-    """Start the flood and wait until all of it is in the file."""
-    with httpx.Client(base_url=server.url, trust_env=False) as client:
-        client.post("/process", json={"name": "flood", "command": FLOOD})
-        while (server.folder / "flood.stdout.log").stat().st_size < 20_000_000:
-            client.get("/health")
-
-
-def _median(results: list[dict[str, Any]], member: str) -> float | None:
-    values = [result[member] for result in results]
-    return None if None in values else statistics.median(values)
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    return "never" if value is None else f"{value:.{digits}f}"
-
-
-def _costs(results: list[dict[str, Any]]) -> Row:
-    return [_number(_median(results, "cpu")), _number(_median(results, "rss"), 0)]
-
-
-def flood(options: argparse.Namespace) -> list[Row]:
-    """20 MB at once, and the same bytes when they are there already."""
-    rows = [["20 MB at once, then alive 60 s", "seconds", "lines", "CPU s", "RSS MB", "runs"]]
-    for name, contenders in {
-        "flood": ["ours", "ours, bytes", *(() if options.ours else ("sdk stream", "sdk exec"))],
-        "download": ["ours", "ours, bytes", "httpx download"],
-    }.items():
-        for contender in contenders:
-            results = repeated(name, contender, options.repeat)
-            label = contender if name == "flood" else f"{contender} (complete file)"
-            seconds = _number(_median(results, "seconds"), 3)
-            if seconds != "never" and results[-1]["verdict"] != "exact":
-                seconds = f"({seconds})"  # so many lines have come, but not these lines
-            rows.append(
-                [label, seconds, results[-1]["verdict"], *_costs(results), str(len(results))]
-            )
-    return rows
-
-
-def delay(options: argparse.Namespace) -> list[Row]:
-    """10 lines a second: how late a line is."""
-    seconds = min(30, options.seconds)
-    rows = [[f"a line at 10 lines/s, {seconds:.0f} s", "median ms", "p99 ms", "CPU s", "RSS MB"]]
-    for contender in ["ours", *(() if options.ours else ("sdk stream",))]:
-        with imitation(own_process=True) as server:
-            result = race("delay", contender, server, seconds=seconds)
-        figures = [_number(result["median"], 1), _number(result["p99"], 1)]
-        rows.append([contender, *figures, *_costs([result])])
-    return rows
-
-
-def quiet(options: argparse.Namespace) -> list[Row]:
-    """10 MB of backlog and a line a second: what waiting costs."""
-    title = f"10 MB backlog, {options.seconds:.0f} s at 1 line/s"
-    rows = [[title, "MB", "requests", "CPU s", "RSS MB"]]
-    contenders = ["ours", *(() if options.ours else ("sdk stream",))]
-    with ThreadPoolExecutor() as pool:
-        rows += pool.map(lambda contender: _quiet_row(contender, options.seconds), contenders)
-    return rows
-
-
-def _quiet_row(contender: str, seconds: float) -> Row:
-    with imitation(own_process=True) as server:
-        result = race("quiet", contender, server, seconds=seconds)
-        while server.connections:
-            pass
-        megabytes, requests = server.wire_bytes / 1e6, sum(server.requests.values())
-    return [contender, _number(megabytes), str(requests), *_costs([result])]
-
-
-def exactness(options: argparse.Namespace) -> list[Row]:
-    """The ten scenarios of protocol 5.6, all at once, each client on its own server."""
-    contenders = ["ours", *(() if options.ours else ("sdk exec", "sdk stream"))]
-    with ThreadPoolExecutor() as pool:
-        columns = list(pool.map(_verdicts, contenders))
-    rows = [["lines lost −, repeated ×, invented ≠", *contenders]]
-    rows += [[name, *(column[name] for column in columns)] for name in SCENARIOS]
-    counts = [str(sum(verdict == "exact" for verdict in column.values())) for column in columns]
-    return [*rows, ["exact", *counts]]
-
-
-def _verdicts(contender: str) -> dict[str, str]:
-    with imitation(own_process=True) as server:
-        verdicts: dict[str, str] = race("exactness", contender, server)["verdicts"]
-        return verdicts
-
-
-def tasks(options: argparse.Namespace) -> list[Row]:
-    """100,000 events of a task from JSON to tables."""
-    return task_tables.race(options.repeat)
-
-
-RACES = {
-    "flood": flood,
-    "delay": delay,
-    "quiet": quiet,
-    "exactness": exactness,
-    "tasks": tasks,
-}
-
-
-def table(rows: list[Row], *, markdown: bool) -> str:
-    """Lay rows out; the first is the heading."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
-    if not markdown:
-        return "\n".join("  ".join(row).rstrip() for row in padded)
-    lines = ["| " + " | ".join(row) + " |" for row in padded]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines)
-
-
-def main() -> None:
-    """Run the races asked for and print a table each."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("races", nargs="*", metavar="RACE", help=f"of: {', '.join(RACES)}")
-    parser.add_argument("--repeat", type=int, default=5, help="runs of quick contenders (median)")
-    parser.add_argument("--seconds", type=float, default=300, help="length of the quiet race")
-    parser.add_argument("--ours", action="store_true", help="leave the SDK out")
-    parser.add_argument("--markdown", action="store_true")
-    options = parser.parse_args()
-    unknown = set(options.races) - set(RACES)
-    if unknown:
-        parser.error(f"no such race: {', '.join(sorted(unknown))}; there are {', '.join(RACES)}")
-    for name in options.races or RACES:
-        print(table(RACES[name](options), markdown=options.markdown), end="\n\n", flush=True)
+def main(arguments: list[str] | None = None) -> None:
+    """Run the rows asked for, print one table, and what it was measured on."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="ROW",
+        help=f"of: {', '.join(ROWS + MORE)}; or a race: text-alive",
+    )
+    parser.add_argument("--repeat", type=int, default=5, help="runs of each contender (median)")
+    parser.add_argument("--quick", action="store_true", help="one run each, at the smallest size")
+    parser.add_argument("--markdown", action="store_true", help="a table for the README")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="all samples, a result a line")
+    options = parser.parse_args(arguments)
+    wanted = options.names or ROWS
+    if unknown := [name for name in wanted if name.partition("-")[0] not in ROWS + MORE]:
+        parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS + MORE)}")
+    began, machine = time.monotonic(), report.machine()
+    print(machine, file=sys.stderr)
+    results: list[list[Result]] = []
+    for name in wanted:
+        row: Row = importlib.import_module(f"tests.bench.{name.partition('-')[0]}").ROW
+        with row.world() as sample:
+            for race in row.races:
+                if not f"{race.name}-".startswith(f"{name}-"):
+                    continue
+                if options.quick:
+                    results.append(run(race.quick(), sample, 1))
+                else:
+                    results.append(run(race, sample, options.repeat))
+                if options.json:
+                    lines = [f"{report.record(each)}\n" for of_race in results for each in of_race]
+                    options.json.write_text("".join(lines), "utf-8")
+    lines = [line for of_race in results for line in report.rows(of_race)]
+    print(report.table(lines, markdown=options.markdown))
+    print(f"\n{machine}; {(time.monotonic() - began) / 60:.0f} minutes")
 
 
 if __name__ == "__main__":

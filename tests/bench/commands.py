@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import shlex
 
-FLOOD_LINES = 400_000
 _FIRST = 10**48
+
+LINE_BYTES = 50
+"""Bytes of each line of ``flood``, with its end; no two lines are alike."""
 
 
 def _python(program: str) -> str:
     return f"python3 -u -c {shlex.quote(program)}"
 
 
-FLOOD = f"seq {_FIRST} {_FIRST + FLOOD_LINES - 1}; sleep 60"
-"""20,000,000 bytes (lines of 50, no two alike) as fast as seq can, then alive for a minute."""
+def flood(lines: int) -> str:
+    """Return a command that writes lines of ``LINE_BYTES`` as fast as seq can."""
+    return f"seq {_FIRST} {_FIRST + lines - 1}"
 
 
-def flood_lines() -> list[str]:
-    """Return the lines of ``FLOOD``."""
-    return [str(_FIRST + number) for number in range(FLOOD_LINES)]
+def flood_lines(lines: int) -> list[str]:
+    """Return what ``flood`` writes."""
+    return [str(_FIRST + number) for number in range(lines)]
 
 
-DELAY = _python(
-    "import time\ntime.sleep(1)\nfor i in range({count}): print(time.time(),flush=True);time.sleep(.1)"
-)
-QUIET = _python(
-    "import os,time\n"
-    "os.write(1,b''.join(b'%08d %s\\n'%(i,b'q'*40) for i in range(200000)))\n"
-    "for i in range({count}): print('tick',i,flush=True);time.sleep(1)\n"
-    "print('the end',flush=True);time.sleep(1)"
-)
+def flood_data(lines: int) -> bytes:
+    """Return the same as bytes."""
+    return "".join(f"{line}\n" for line in flood_lines(lines)).encode()
+
+
+def paced(count: int, rate: float) -> str:
+    """Return a command that writes ``count`` lines, ``rate`` a second: each is the time it is written."""
+    return _python(
+        "import time\n"
+        "start=time.time()+.2\n"
+        f"for i in range({count}):\n"
+        f" time.sleep(max(0,start+i/{rate}-time.time()))\n"
+        " print('%.6f'%time.time(),flush=True)"
+    )
+
 
 SCENARIOS = {
     "hello": "echo Hello",
