@@ -1,6 +1,7 @@
 """Complete the magics' options, sandboxes, processes and task runs, from what was seen so far.
 
-Nothing here asks a server: Tab must never wait. Used by magics alone.
+Nothing here asks a server: Tab must never wait. A name that is more than a name in a magic's line is never
+offered. Used by magics alone.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import TryNext
+
+from blaxel_jupyter.magic_names import is_plain_name
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -24,17 +27,22 @@ _RUNS: list[str] = []
 _PROCESSES: dict[str, list[str]] = {}
 
 
+def remember_sandboxes(*names: str) -> None:
+    """Note sandboxes for completion."""
+    SANDBOXES.update(filter(is_plain_name, names))
+
+
 def remember(sandbox: str, *processes: str) -> None:
     """Note processes for completion, newest last, at most 200 a sandbox."""
-    SANDBOXES.add(sandbox)
+    remember_sandboxes(sandbox)
     known = _PROCESSES.setdefault(sandbox, [])
-    known += [name for name in processes if name not in known]
+    known += [name for name in processes if name not in known and is_plain_name(name)]
     del known[:-200]
 
 
 def remember_runs(*run_ids: str) -> None:
     """Note task runs for completion, newest last, each once, at most 200."""
-    seen = dict.fromkeys(reversed([*_RUNS, *run_ids]))
+    seen = dict.fromkeys(reversed([*_RUNS, *filter(is_plain_name, run_ids)]))
     _RUNS[:] = [*seen][199::-1]
 
 

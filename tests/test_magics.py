@@ -199,7 +199,7 @@ def test_failure_is_short_and_leaves_the_run(shell: Shell) -> None:
     assert (error.process, error.exit_code, error.tail) == ("fails", 3, "oops")
     assert str(error).splitlines() == [
         "fails failed with exit code 3. All output is in bad.logs, .stdout and .stderr.",
-        "oops",
+        "Its output ends with: oops",
     ]
     assert (shell["bad"].stdout, shell["bad"].exit_code) == ("all\n", 3)
     assert "Traceback" not in shell.out + shell.err

@@ -17,7 +17,7 @@ from blaxel_jupyter.panel.story import clip, indented
 from blaxel_jupyter.panel.task_static import Printer, html, text
 from blaxel_jupyter.recording import read_recording
 from blaxel_jupyter.task_events import read_event
-from tests.test_static import HOSTILE, Reader
+from tests.test_static import Reader
 
 RECORDINGS = Path(__file__).parent / "blackbox"
 TAGS = {"style", "div", "pre", "span", "details", "summary"}
@@ -86,15 +86,15 @@ def test_a_run_reads_as_a_story() -> None:
         "error: no capacity",
         "Installing the dependencies first.",
         "> bash: npm ci",
-        "    npm ERR! code ERESOLVE",
-        "    npm ERR! ERESOLVE could not resolve",
-        '    npm ERR! peer react@"^18" from widget-kit@4.2.0',
+        "  │ npm ERR! code ERESOLVE",
+        "  │ npm ERR! ERESOLVE could not resolve",
+        '  │ npm ERR! peer react@"^18" from widget-kit@4.2.0',
         "  = failed: exit code 1",
         "The lock file disagrees with the manifest; retrying with legacy peer resolution.",
         "> bash: npm install --legacy-peer-deps",
-        "    added 1312 packages in 38s",
+        "  │ added 1312 packages in 38s",
         "> bash: npx vitest run",
-        "    sh: 1: vitest: not found",
+        "  │ sh: 1: vitest: not found",
         "  = failed: exit code 127",
         "The test runner is missing",
         "-- error: Model provider returned 503 after 3 attempts: no capacity for "
@@ -151,40 +151,6 @@ def test_outputs_are_cut_and_counted() -> None:
     assert "more characters" in text(huge)
 
 
-def hostile_events(line: str) -> list[dict[str, Any]]:
-    key = f"{line}:{line}"
-    call = {"toolCallId": key, "toolName": line}
-    return [
-        said(line),
-        {"type": "reasoning", "id": line, "text": line},
-        {"type": "tool-input-available", **call, "input": {line: line, "file_path": line}},
-        {"type": "tool-output-error", "toolCallId": key, "errorText": line},
-        *bash(line, line, line, 1),
-        {"type": "files", "files": [{"path": line, "size": 1}, line, {line: line}]},
-        {"type": "result", "result": line, "subtype": line},
-        {"type": line, "errorText": line},
-        {"type": "error", "errorText": line},
-        {"type": "finish", "status": line},
-    ]
-
-
-@pytest.mark.parametrize("line", HOSTILE)
-def test_hostile_text_is_only_text(line: str) -> None:
-    """Whatever texts, names, ids, paths and errors say, the tags and attributes are ours."""
-    facts = dict.fromkeys(("run_id", "status", "source", "error", "prompt", "message"), line)
-    run = Run(*hostile_events(line), **facts)
-    reader = Reader(html(run))
-    assert {tag for tag, _ in reader.tags} <= TAGS
-    assert {name for _, attributes in reader.tags for name, _ in attributes} <= {"class", "open"}
-    classes = {dict(attributes).get("class") or "" for _, attributes in reader.tags}
-    classes.remove("bxs mathjax_ignore tex2jax_ignore")
-    assert all(re.fullmatch(r"(bxs(-[a-z0-9]+)?( bxs-[a-z0-9]+)*)?", value) for value in classes)
-    printed = Printer().new(run.fold, final=True)
-    for output in (text(run), html(run), printed):
-        assert "\x1b" not in output
-        assert "\u202e" not in output
-
-
 def pieces(printer: Printer, name: str, cuts: list[int]) -> str:
     """Print a recorded run with a call of ``new`` after each of these numbers of events."""
     fold, out = Fold(), []
@@ -205,20 +171,20 @@ def test_a_run_is_printed_as_it_goes() -> None:
         "I will find where dates are parsed before changing anything.",
         "> Glob: src/**/*.py",
         "> Grep: strptime in src",
-        "    {",
-        '      "numFiles": 1,',
-        '      "filenames": [',
-        '        "src/ledger/dates.py"',
-        "      ]",
-        "    }",
+        "  │ {",
+        '  │   "numFiles": 1,',
+        '  │   "filenames": [',
+        '  │     "src/ledger/dates.py"',
+        "  │   ]",
+        "  │ }",
         "  = 319 ms",
-        "    {",
-        '      "numFiles": 3,',
-        '      "filenames": [',
-        '        "src/ledger/__init__.py",',
-        '        "src/ledger/dates.py",',
-        '        "src/ledger/report.py"',
-        "      ]",
+        "  │ {",
+        '  │   "numFiles": 3,',
+        '  │   "filenames": [',
+        '  │     "src/ledger/__init__.py",',
+        '  │     "src/ledger/dates.py",',
+        '  │     "src/ledger/report.py"',
+        "  │   ]",
     ]
     assert "  = Glob: src/**/*.py · 378 ms\n" in printed
     assert "\nOnly `dates.py` parses them — fixing it now.\n" in printed

@@ -139,8 +139,11 @@ def test_failure_is_two_lines(notebook: Kernel) -> None:
     is_short(ended)
     assert ended.error is not None
     assert ended.error["ename"] == "TaskError"
-    assert ended.lines[1] == "Step 1 failed with exit code 3: echo last words; exit 3"
-    assert "    last words\n" in ended.stdout
+    assert (
+        ended.lines[1]
+        == "The service says: Step 1 failed with exit code 3: echo last words; exit 3"
+    )
+    assert "  │ last words\n" in ended.stdout
 
 
 def test_comms_are_served_while_a_cell_waits(notebook: Kernel, folder: Path) -> None:
@@ -176,7 +179,7 @@ def test_text_is_live_without_widgets(notebook: Kernel) -> None:
     running.finish()
     assert "\x1b" not in running.stdout
     assert running.stdout.startswith("One here.\n")
-    assert "    red\n" in running.stdout
+    assert "  │ red\n" in running.stdout
     assert "\nTwo.\n" in running.stdout
     assert (running.displays, running.stderr) == ([], "")
 
@@ -373,6 +376,6 @@ def test_jupyter_execute(folder: Path) -> None:
     _, task, logs = cells(path)
     assert {output["output_type"] for output in task["outputs"] + logs["outputs"]} == {"stream"}
     for cell in (task, logs):
-        assert shown(cell).startswith("I say <b>.\n> bash: echo out\n    out\n")
+        assert shown(cell).startswith("I say <b>.\n> bash: echo out\n  │ out\n")
         assert "\x1b" not in shown(cell)
     assert "widgets" not in json.loads(path.read_text("utf-8"))["metadata"]

@@ -18,11 +18,11 @@ STORY = "I look.\n$ echo one; echo two >&2\n> Why?\n$ ls /no/such # optional\nTh
 TOLD = [
     "I look.",
     "> bash: echo one; echo two >&2",
-    "    one",
-    "    two",
+    "  │ one",
+    "  │ two",
     "~ Why?",
     "> bash: ls /no/such",
-    "    ls: cannot access '/no/such': No such file or directory",
+    "  │ ls: cannot access '/no/such': No such file or directory",
     "  = failed: exit code 2",
     "That was all.",
     "-- finish: completed --",
@@ -181,7 +181,7 @@ def test_failure_is_two_lines_and_leaves_the_run(shell: Shell) -> None:
     assert error.task == run.run_id
     assert str(error).splitlines() == [
         f"Run {run.run_id} failed. All of it is in bad.events, .tool_calls and .text.",
-        "Step 1 failed with exit code 3: echo x; exit 3",
+        "The service says: Step 1 failed with exit code 3: echo x; exit 3",
     ]
     assert (run.status, run.text, run.tool_calls[0]["exit_code"]) == ("failed", "So.\n", 3)
     assert "Traceback" not in shell.out + shell.err
@@ -302,7 +302,7 @@ def test_logs_so_far_then_follow(shell: Shell) -> None:
     assert [line for line in lines if line] == [
         "First.",
         "> bash: echo a; sleep .7",
-        "    a",
+        "  │ a",
         "Then.",
         "-- result: success",
         "-- finish: completed --",

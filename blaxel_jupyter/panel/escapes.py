@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
@@ -157,6 +158,7 @@ _FLAGS: dict[int, dict[str, bool | None]] = {
 }
 
 
+@lru_cache(maxsize=1024)  # a log has few of them, a hostile line many
 def sgr(parameters: str, style: Style) -> Style:
     """Apply the parameters of one SGR sequence; unknown ones (conceal and blink too) do nothing."""
     if re.search("[^0-9;:]", parameters):

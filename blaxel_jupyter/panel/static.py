@@ -2,7 +2,7 @@
 
 It needs no script, no kernel and no style sheet to be read; nothing in it but text comes from the
 log.
-Pure: imports only the escape reader and Python's own escaping.
+Pure: imports only the escape reader, the frames of our own words, and Python's own escaping.
 """
 
 from __future__ import annotations
@@ -22,14 +22,18 @@ from blaxel_jupyter.panel.escapes import (
     spans,
     visible_text,
 )
+from blaxel_jupyter.panel.frames import of_log, ours
 
 Save = Literal["tail", "all", "none"]
 
 MAX_CHARACTERS = 4000
 """Characters of a line that are shown; the rest is counted."""
 
+MAX_SPANS = 400
+"""Pieces of a line that have colours of their own; what is beyond is plain."""
+
 MAX_COMMAND = 200
-"""Characters of the command in the header line."""
+"""Characters of the command, and of a name, in the header."""
 
 NO_MATH = "mathjax_ignore tex2jax_ignore"
 """Classes that keep MathJax, 3 and 2, from setting what is between two ``$`` as a formula."""
@@ -103,21 +107,25 @@ def text(run: Run, *, save: Save = "tail", tail: int = 200) -> str:
 def plain(line: str, colour: bool = False) -> str:
     """Make one line safe to print in a terminal.
 
-    Carriage returns leave their last state, escapes are removed, invisible characters become marks.
+    Carriage returns leave their last state, escapes are removed, invisible characters become marks; what is
+    too long is cut and counted.
 
     Args:
         line: One line without its line feed; a line feed inside becomes a mark.
         colour: Keep colours and bold as SGR, reset at the end of the line.
     """
-    if is_plain(line):
+    if len(line) <= MAX_CHARACTERS and is_plain(line):
         return line
-    line = last_state(line)
-    if not colour:
-        return visible_text(line)
-    pieces = spans(line)
-    if all(span.style == PLAIN for span in pieces):
-        return "".join(span.text for span in pieces)
-    return "".join(f"{sgr_codes(span.style)}{span.text}" for span in pieces) + "\x1b[0m"
+    pieces, cut = _bounded(last_state(line))
+    if not colour or all(span.style == PLAIN for span in pieces):
+        return "".join(span.text for span in pieces) + _more(cut)
+    coloured = "".join(f"{sgr_codes(span.style)}{span.text}" for span in pieces)
+    return f"{coloured}\x1b[0m{_more(cut)}"
+
+
+def plain_row(kind: str, text: str, colour: bool = False) -> str:
+    """Make one row of a log safe to print: a line of it, or words of ours that no line can imitate."""
+    return of_log(plain(text, colour)) if kind == "line" else ours(plain(text))
 
 
 def gap_text(missing: int | None) -> str:
@@ -141,28 +149,38 @@ def kept_note(n: int, first: int, things: str) -> str:
 
 
 def _command(header: dict[str, Any]) -> str:
-    command = visible_text(" ⏎ ".join(str(header["command"]).split("\n")))
-    return f"$ {command[:MAX_COMMAND]}{_more(len(command) - MAX_COMMAND)}" if command else ""
+    whole = str(header["command"])
+    command = visible_text(whole[: MAX_COMMAND * 4].replace("\n", " ⏎ "))
+    cut = max(0, len(command) - MAX_COMMAND) + max(0, len(whole) - MAX_COMMAND * 4)
+    return f"$ {command[:MAX_COMMAND]}{_more(cut)}" if command else ""
 
 
 def _summary(header: dict[str, Any]) -> str:
-    status = str(header["status"])
+    status = _name(header["status"])
     if header["exit_code"] is not None:
         status += f", exit code {header['exit_code']}"
     if meaning := (header.get("digest") or {}).get("meaning"):
-        status += f" ({visible_text(str(meaning))})"
+        status += f" ({_name(meaning)})"
     parts = [
-        f"{visible_text(str(header['process']))} in {visible_text(str(header['sandbox']))}",
+        f"{_name(header['process'])} in {_name(header['sandbox'])}",
         status,
         *_elapsed(header["started"], header["ended"]),
         f"{header['lines']:,} line{'' if header['lines'] == 1 else 's'}",
         f"{header['bytes']:,} bytes",
     ]
     if header["integrity"] != "following":
-        parts.append(str(header["integrity"]))
+        parts.append(_name(header["integrity"]))
     if header["message"]:
-        parts.append(visible_text(str(header["message"])))
+        parts.append(plain(str(header["message"])))
     return " · ".join(parts)
+
+
+def _name(value: object) -> str:
+    """Return a name, or another word of a server, as it reads on screen, cut."""
+    text = str(value)
+    shown = visible_text(text[: MAX_COMMAND * 4])
+    is_cut = len(shown) > MAX_COMMAND or len(text) > MAX_COMMAND * 4
+    return f"{shown[:MAX_COMMAND]}…" if is_cut else shown
 
 
 def _errors(run: Run, header: dict[str, Any]) -> list[str]:
@@ -207,26 +225,31 @@ def _rows(run: Run, first: int, n: int) -> Iterator[_Row]:
         shown = last_state(content or "")
         if kind == "gap":
             reason = f" ({shown})" if shown else ""
-            shown = f"-- {gap_text(missing)}{reason} --"
+            shown = ours(f"{gap_text(missing)}{reason}")
         elif kind == "notice":
-            shown = f"-- {shown} --"
+            shown = ours(shown)
         yield _Row(kind, stream, *_bounded(shown))
 
 
 def _bounded(line: str) -> tuple[list[Span], int]:
     # Style sequences are short: this much input holds what is shown; a 10 MB line costs no more.
     whole = line[: MAX_CHARACTERS * 8]
-    left, cut, kept = MAX_CHARACTERS, len(line) - len(whole), []
+    left, cut = MAX_CHARACTERS, len(line) - len(whole)
+    kept: list[Span] = []
+    rest: list[str] = []
     for piece, style in spans(whole):
-        if left:
+        if left and len(kept) < MAX_SPANS:
             kept.append(Span(piece[:left], style))
+        elif left:
+            rest.append(piece[:left])
         cut += max(0, len(piece) - left)
         left = max(0, left - len(piece))
-    return kept, cut
+    return [*kept, Span("".join(rest), PLAIN)] if rest else kept, cut
 
 
 def _text_row(row: _Row) -> str:
-    return "".join(span.text for span in row.spans) + _more(row.cut)
+    text = "".join(span.text for span in row.spans) + _more(row.cut)
+    return of_log(text) if row.kind == "line" else text
 
 
 def html_line(line: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from blaxel_jupyter.fold import Fold
 from blaxel_jupyter.panel import static
+from blaxel_jupyter.panel.frames import of_story, ours
 from blaxel_jupyter.panel.items import TaskLike
 from blaxel_jupyter.panel.story import (
     LINE,
@@ -39,6 +40,9 @@ TEXT_LINES = 1000
 
 NEVER_ENDED = "never finished"
 """What is said of a tool call without an end in a run that is over."""
+
+GUTTER = "  │ "
+"""Before each line of an output: nothing but outputs has it."""
 
 PREVIEW = 100
 """Characters of reasoning on its one line."""
@@ -160,7 +164,7 @@ class Printer:
         if line or state.told:  # no empty lines before a text
             line = line if state.told else line.lstrip(" ")
             state.told = True
-            yield plain(line, self._colour)
+            yield of_story(plain(line, self._colour))
 
     def _finished(self, begun: TextBlock | None) -> Iterator[str]:
         """Tell the last lines of texts that are over now that ``begun`` begins; None: all of them."""
@@ -189,7 +193,7 @@ class Printer:
         if ended and key not in self._ended:
             self._ended.add(key)
             for section in told(call):
-                yield from self._section(section, f"{indent}    ")
+                yield from self._section(section, indent + GUTTER)
             if line := self._end(call):
                 yield f"{indent}  {line}"
             self._last_call = key
@@ -224,10 +228,10 @@ class Printer:
         if head.group == "other":
             return
         yield from self._finished(None)
-        line = f"-- {other_line(head.group, head.name, head.summary)} --"
+        line = ours(other_line(head.group, head.name, head.summary))
         yield self._styled(_RED, line) if head.failed else line
         if head.group == "files":
-            yield from self._section(next(other_sections(item, head)), "    ")
+            yield from self._section(next(other_sections(item, head)), GUTTER)
 
     def _section(self, section: Section, indent: str) -> Iterator[str]:
         kept = few(section, OUTPUT_LINES)
@@ -274,7 +278,7 @@ def text(run: TaskLike, *, save: static.Save = "tail", tail: int = 200) -> str:
         if isinstance(item, TextBlock) and item.kind == "text":
             kept = few(text_section(item), TEXT_LINES)
             left_out = [kept.note] if kept.note else []
-            lines += map(plain, [*kept.first, *left_out, *kept.last])
+            lines += (of_story(plain(line)) for line in [*kept.first, *left_out, *kept.last])
         else:
             lines += printer.whole(i, item, run.fold, final=bool(header["final"]))
     return "\n".join(lines)

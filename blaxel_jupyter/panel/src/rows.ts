@@ -8,6 +8,7 @@ import { anchor, links } from "./links";
 import { GAP, KIND, type LineStore, NOTICE, STDERR, STREAM } from "./store";
 
 export const SHOWN_CHARACTERS = 4000;
+const COLOURED = 400; // pieces of a line that have colours of their own; what is beyond is plain
 
 /** The row's text as it is shown: what search, marks and copy work on. */
 export function rowSpans(store: LineStore, row: number): { spans: Span[]; cut: string } {
@@ -21,11 +22,17 @@ export function rowSpans(store: LineStore, row: number): { spans: Span[]; cut: s
   }
   const shown = store.shown(row);
   const all = spans(shown.text);
-  const kept = between(all, 0, SHOWN_CHARACTERS);
+  const kept = fewer(between(all, 0, SHOWN_CHARACTERS));
   const length = all.reduce((sum, span) => sum + span.text.length, 0);
   const cut = Math.max(0, length - SHOWN_CHARACTERS);
   if (shown.cut > 0) return { spans: kept, cut: `… ${size(shown.cut + cut)} more` };
   return { spans: kept, cut: cut > 0 ? `… ${grouped(cut)} more characters` : "" };
+}
+
+function fewer(pieces: Span[]): Span[] {
+  if (pieces.length <= COLOURED) return pieces;
+  const rest = pieces.slice(COLOURED).map(({ text }) => text);
+  return [...pieces.slice(0, COLOURED), { text: rest.join(""), style: {} }];
 }
 
 export function rowText(store: LineStore, row: number): string {
