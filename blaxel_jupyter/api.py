@@ -23,13 +23,18 @@ from blaxel_jupyter.errors import (
 )
 from blaxel_jupyter.follow import FILES, Block, Reads
 from blaxel_jupyter.process import LOG_DIR, Process
+from blaxel_jupyter.retries import retried
 from blaxel_jupyter.target import Target, resolve, target_name
-from blaxel_jupyter.transport import Answer, Http, read_json, retried
+from blaxel_jupyter.transport import Answer, Http, read_json
 
 READ_PATIENCE = 5.0
 """Seconds for which one read is repeated while the server cannot be reached."""
 
+NOT_HERE = {400, 403, 404, 405, 500, 501}
+"""Statuses with which a sandbox says that it has no such file, or no files at all to give."""
+
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_SIZE = re.compile(r"bytes \*/(\d+)")
 
 Report = Callable[[str | None], None]
 
@@ -103,12 +108,14 @@ class SandboxApi:
     async def known(self, identifier: str) -> Process | None:
         """Read one process's facts; None if the sandbox itself says that there is none."""
         try:
-            answer = await self._read(f"/process/{quote(identifier, safe='')}")
+            process: Process = await self._read(
+                f"/process/{quote(identifier, safe='')}", parse=Process.parse
+            )
         except NotFoundError as error:
             if error.from_gateway:
                 raise
             return None
-        return Process.parse(answer)
+        return process
 
     def reads(
         self, process: Process, *, patience: float = READ_PATIENCE, report: Report | None = None
@@ -123,14 +130,15 @@ class SandboxApi:
             return await self._read(path, patience=patience, report=report, **options)
 
         async def facts() -> Process:
-            return Process.parse(await read(f"/process/{name}"))
+            process: Process = await read(f"/process/{name}", parse=Process.parse)
+            return process
 
         async def alive(pid: str) -> bool:
             headers = {"Accept": "application/json"}
             try:
                 await read(f"/filesystem/%2Fproc%2F{quote(pid, safe='')}%2Fstat", headers=headers)
             except StatusError as error:
-                if error.from_gateway:
+                if error.from_gateway or error.status_code not in NOT_HERE:
                     raise
                 return False
             return True
@@ -141,8 +149,8 @@ class SandboxApi:
             return block
 
         async def logs() -> dict[str, str]:
-            answer = await read(f"/process/{name}/logs")
-            return {stream: str(answer.get(stream) or "") for stream in FILES}
+            texts: dict[str, str] = await read(f"/process/{name}/logs", parse=_texts)
+            return texts
 
         def watch() -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
             ignored = quote(f"/{process.name}.log", safe="")
@@ -177,11 +185,18 @@ class SandboxApi:
             report(None)
         return answer
 
-    async def _read(self, path: str, *, patience: float = READ_PATIENCE, **options: Any) -> Any:
-        """Read JSON, again where it does not come or comes cut."""
+    async def _read(
+        self,
+        path: str,
+        *,
+        patience: float = READ_PATIENCE,
+        parse: Callable[[Any], Any] = lambda answer: answer,
+        **options: Any,
+    ) -> Any:
+        """Read JSON, again where it does not come, comes cut or is something else."""
 
         async def attempt() -> Any:
-            return read_json((await self.ask("GET", path, **options)).body)
+            return parse(read_json((await self.ask("GET", path, **options)).body))
 
         return await retried(attempt, patience=patience, may_pass=_may_pass)
 
@@ -198,7 +213,7 @@ class SandboxApi:
         try:
             answer = await self.ask("GET", path, headers=headers, accept=(416,), report=report)
         except StatusError as error:
-            if error.from_gateway or error.status_code not in {400, 403, 404, 405, 500, 501}:
+            if error.from_gateway or error.status_code not in NOT_HERE:
                 raise
             return None
         return _block(answer, offset)
@@ -210,18 +225,34 @@ class SandboxApi:
             yield chunks
 
 
+def _texts(answer: Any) -> dict[str, str]:
+    """Read the server's log of both streams."""
+    if not isinstance(answer, dict):
+        raise ProtocolError(
+            "The server's answer is not a log. Check that the URL is a sandbox's.",
+            data=repr(answer).encode(),
+        )
+    return {stream: str(answer.get(stream) or "") for stream in FILES}
+
+
 def _block(answer: Answer, offset: int) -> Block | None:
-    """Read the answer to a range request (the table of protocol 4.9); only a complete block counts."""
+    """Read the answer to a range request (the table of protocol 4.9); only a complete block counts.
+
+    What a download does not look like is nobody's log: a page that a gateway put in its place, or an answer
+    that a stray keepalive has come before (protocol 4.4).
+    """
+    kind = answer.headers.get("content-type", "")
     where = answer.headers.get("content-range", "")
-    if answer.status == 416:
-        size = where.rpartition("/")[2]
-        return Block(offset, b"", int(size) if size.isdecimal() else offset)
-    if answer.status != 206:
-        if answer.headers.get("content-type", "").startswith("application/json"):
-            return None
-        return Block(0, answer.body, len(answer.body))
+    size = _SIZE.fullmatch(where)
     found = _RANGE.fullmatch(where)
-    start, end, total = map(int, found.groups()) if found else (-1, -1, -1)
-    if start != offset or end - start + 1 != len(answer.body):
-        raise TransportError("A block of a log file came damaged. Try again.", url="")
-    return Block(offset, answer.body, total)
+    if answer.status == 416 and size and int(size[1]) <= offset:
+        return Block(offset, b"", int(size[1]))
+    if answer.status == 206 and found:
+        start, end, total = map(int, found.groups())
+        if start == offset and start <= end < total and end - start + 1 == len(answer.body):
+            return Block(offset, answer.body, total)
+    if answer.status == 200 and "content-disposition" in answer.headers:
+        return Block(0, answer.body, len(answer.body))
+    if answer.status == 200 and kind.startswith("application/json"):
+        return None
+    raise TransportError("A block of a log file came damaged. Try again.", url="")

@@ -427,8 +427,7 @@ def made_up_name() -> str:
 
 def _with_mark(ledger: Ledger) -> str:
     text = ledger.data.decode("utf-8", "replace")
-    return (
-        f"[{ledger.missing} bytes missing: the server dropped them]\n{text}"
-        if ledger.missing
-        else text
-    )
+    if not ledger.missing and not ledger.unknown_gap:
+        return text
+    lost = "some bytes" if ledger.unknown_gap else f"{ledger.missing} bytes"
+    return f"[{lost} missing: the server dropped them]\n{text}"

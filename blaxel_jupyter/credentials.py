@@ -256,6 +256,35 @@ def save_login(creds: Blaxel, previous: Blaxel, home: Path | None = None) -> boo
     return cli_login.write_tokens(home, creds.workspace, previous.refresh_token, tokens)
 
 
+def newest(creds: Blaxel, home: Path | None = None) -> Blaxel:
+    """Return the same login as it stands in the CLI's file now; ``creds`` where nothing newer is there.
+
+    Args:
+        creds: A login; any other kind of credential is returned as it is.
+        home: Instead of the user's home folder.
+    """
+    if creds.kind != "login":
+        return creds
+    try:
+        found = _login(cli_login.entry(cli_login.read_config(home), creds.workspace))
+    except CredentialsError:
+        return creds
+    token = found.get("access_token")
+    if _kind(found) != "login" or token in (None, creds.access_token):
+        return creds
+    ends = _jwt_expiry(token)
+    if ends is not None and creds.expires_at is not None and ends < creds.expires_at:
+        return creds  # ours is the newer one: the file could not be written
+    refresh = found.get("refresh_token")
+    return replace(
+        creds,
+        access_token=token,
+        refresh_token=refresh,
+        device_code=found.get("device_code"),
+        expires_at=ends,
+    )
+
+
 def _url(places: list[Place], key_where: str | None, *names: str) -> str | None:
     """Return an address; one in a ``.env`` file must not draw a key that is kept elsewhere.
 

@@ -17,13 +17,15 @@ from typing import cast
 import msgspec
 
 from blaxel_jupyter.errors import (
+    CredentialsError,
     FollowError,
     NotFoundError,
+    ProtocolError,
     StatusError,
     TransportError,
     is_passing,
 )
-from blaxel_jupyter.ledger import HOLE, SMALLEST_SHARE, Ledger, Rows
+from blaxel_jupyter.ledger import HOLE, SMALLEST_SHARE, Ledger, Rows, last_difference
 from blaxel_jupyter.process import Origin, Process, Stream, TextDecoder
 from blaxel_jupyter.wake import Open, Wake
 from blaxel_jupyter.wire import Lines
@@ -41,6 +43,10 @@ LARGEST = 8 << 20
 
 QUICKEST, SLOWEST = 0.02, 1.25
 """Seconds between two looks whether the process lives: a twentieth of the time it has run, within these."""
+
+
+CONFIRMED = 0.5
+"""Seconds for which a server has to say that it knows no such process, until that is believed."""
 
 
 class Block(msgspec.Struct, frozen=True, gc=False):
@@ -106,17 +112,22 @@ class Follow:
         self._latest: Origin = "live"
         self._attached: dict[str, int] = {}
         self._lost: set[str] = set()
+        self._sure = {stream: ledger.size for stream, ledger in ledgers.items()}
         self._limit = BLOCK
         self._delivered = seq
 
     async def so_far(self) -> AsyncGenerator[Batch, None]:
         """Yield what is there now, without waiting for more."""
-        if await self._reads.raw("stdout", 0, 1) is None:
+        if await self._raw("stdout", 0, 1) is None:
             yield Batch(await self._checked(), "batch")
-            return
-        for stream in self._ledgers:
-            async for batch in self._read(stream):
-                yield batch
+        else:
+            for stream in self._ledgers:
+                async for batch in self._read(stream):
+                    yield batch
+            await self._end.is_replaced()
+        rows = await self._known_lost()
+        if rows:
+            yield Batch(rows, "batch")
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """Yield what arrives until the process has ended and everything is delivered.
@@ -125,13 +136,13 @@ class Follow:
             FollowError: the server could not be reached, or refused, for longer than the reads' patience.
         """
         try:
-            probe = await self._reads.raw("stdout", 0, 1)
+            probe = await self._raw("stdout", 0, 1)
             follow = self._by_stream() if probe is None else self._by_files()
             async with aclosing(follow) as steps:
                 async for batch in steps:
                     self._delivered += sum(len(rows.lines) for rows in batch.rows)
                     yield batch
-        except (TransportError, StatusError) as error:
+        except (TransportError, StatusError, ProtocolError, CredentialsError) as error:
             raise FollowError(
                 f"Following {self._process.name} stopped after {self._delivered} lines: {error}",
                 seq=self._delivered,
@@ -141,7 +152,7 @@ class Follow:
 
     async def _by_files(self) -> AsyncGenerator[Batch, None]:
         wake = Wake(self._reads.watch, self._process.name, self._ledgers, self._clock)
-        began = self._clock()
+        began = looked = self._clock()
         probe_at = began + QUICKEST
         try:
             while True:
@@ -156,8 +167,9 @@ class Follow:
                 now = self._clock()
                 if not got and now < probe_at and not self._end.replaced:
                     continue
-                if not got:
-                    ended = await self._end.reached()
+                if not got or now - looked > SLOWEST:
+                    looked = now
+                    ended = await self._reached()
                     if ended is not None:
                         break
                 slowest = 0.25 if self._end.near else SLOWEST
@@ -167,17 +179,38 @@ class Follow:
         async for batch in self._last_read(ended):
             yield batch
 
+    async def _reached(self) -> Process | None:
+        """Look for the end; what was read before is the process's own if its name still was, then."""
+        read = {stream: ledger.size for stream, ledger in self._ledgers.items()}
+        ended = await self._end.reached()
+        if not self._end.replaced:
+            self._sure = read
+        return ended
+
     async def _last_read(self, ended: Process) -> AsyncGenerator[Batch, None]:
         """Read both files to the size they have now that the process is over, then close the lines."""
         for stream in self._ledgers:
             if not self._end.replaced:
                 async for batch in self._read(stream):
                     yield batch
+        if any(ledger.size > self._sure[stream] for stream, ledger in self._ledgers.items()):
+            await self._end.is_replaced()
+        if self._end.replaced:
+            ended = self._end.lost()
+        rows = await self._known_lost()
+        for ledger in self._ledgers.values():
+            rows += ledger.close()
+        yield Batch(rows, self._latest, process=ended)
+
+    async def _known_lost(self) -> list[Rows]:
+        """Say what cannot be had any more; what may be a newer process's of that name is taken back."""
         rows: list[Rows] = []
         for stream, ledger in self._ledgers.items():
-            lost = self._end.replaced or stream in self._lost
-            rows += ledger.skip(None, ledger.offset) if lost else ledger.close()
-        yield Batch(rows, self._latest, process=ended)
+            if self._end.replaced:
+                rows += ledger.take_back(await self._foreign(stream, ledger))
+            if self._end.replaced or stream in self._lost:
+                rows += ledger.skip(None, ledger.offset)
+        return rows
 
     async def _read(self, stream: Stream) -> AsyncGenerator[Batch, None]:
         """Read a file from the ledger's offset to the size that the first answer tells."""
@@ -194,7 +227,11 @@ class Follow:
             if block.total < ledger.offset:
                 if await self._end.is_replaced():
                     return
-                end = block.total
+                again = await self._block(stream, ledger.offset)
+                if again is None or again.total >= ledger.offset:
+                    end = None
+                    continue  # that answer was not whole
+                end = again.total
                 yield Batch(ledger.skip(None, 0), origin)
                 continue
             if block.start + len(block.data) <= ledger.offset:
@@ -206,13 +243,37 @@ class Follow:
 
     async def _block(self, stream: str, offset: int) -> Block | None:
         began = self._clock()
-        block = await self._reads.raw(stream, offset, self._limit)
+        block = await self._raw(stream, offset, self._limit)
         took = self._clock() - began
         if took > 2.0:
             self._limit = max(self._limit // 2, 64 << 10)
         elif took < 0.3:
             self._limit = min(self._limit * 2, LARGEST)
         return block
+
+    async def _raw(self, stream: str, offset: int, limit: int) -> Block | None:
+        """Read a block; None where the server says twice that it has no such file."""
+        block = await self._reads.raw(stream, offset, limit)
+        if block is None and stream not in self._lost:
+            await asyncio.sleep(0.1)
+            block = await self._reads.raw(stream, offset, limit)
+        return block
+
+    async def _foreign(self, stream: Stream, ledger: Ledger) -> int:
+        """Count the last bytes that a newer process may have written: they stand in its file, too."""
+        doubtful = ledger.size - self._sure[stream]
+        if doubtful <= 0:
+            return 0
+        looked = min(doubtful, LARGEST)
+        start = ledger.offset - looked
+        block = await self._raw(stream, start, looked)
+        if block is None:
+            return doubtful
+        theirs = block.data[start - block.start :][:looked]
+        if len(theirs) < looked:
+            return 0  # a shorter file: all of it was read before
+        same = looked - last_difference(ledger.tail(looked), theirs)
+        return doubtful if same == looked else same
 
     def _origin(self, stream: str, block: Block) -> Origin:
         attached = self._attached.setdefault(stream, 0 if self._fresh else block.total)
@@ -267,6 +328,9 @@ class Follow:
             if is_passing(error):
                 raise
             rows = self._unchecked()
+        if self._end.replaced:
+            ended = self._end.lost()
+            rows += await self._known_lost()
         for ledger in self._ledgers.values():
             rows += ledger.close()
         yield Batch(rows, "batch", process=ended)
@@ -279,7 +343,7 @@ class Follow:
                     rows = self._take(decoder.feed(chunk))
                     if rows:
                         yield Batch(rows)
-        except (TransportError, StatusError):
+        except (TransportError, StatusError, ProtocolError, CredentialsError):
             pass  # what it did not deliver comes from the server's log
         rows = self._take(decoder.close())
         if rows:
@@ -305,9 +369,13 @@ class Follow:
     async def _checked(self) -> list[Rows]:
         """Compare with the server's log and put right what differs (protocol 4.9)."""
         logs = await self._reads.logs()
-        return [
+        if await self._end.is_replaced():
+            return []
+        rows = [
             row for stream, ledger in self._ledgers.items() for row in ledger.check(logs[stream])
         ]
+        self._sure = {stream: ledger.size for stream, ledger in self._ledgers.items()}
+        return rows
 
 
 class End:
@@ -319,6 +387,7 @@ class End:
         self._clock = clock
         self._seen: Process | None = None
         self._since = 0.0
+        self._missed: float | None = None
         self._contradictions = 0
         self.near = False
         self.replaced = False
@@ -326,19 +395,22 @@ class End:
     async def reached(self) -> Process | None:
         """Return the final facts, None while the process may still write or be started again."""
         if self.replaced:
-            return self._lost()
+            return self.lost()
         if self._contradictions < 3 and await self._reads.alive(self._process.pid):
-            self.near = False
+            self.near, self._missed = False, None
             return None
         try:
             process = await self._reads.process()
         except NotFoundError as error:
             if error.from_gateway:
                 raise
-            return self._lost()
+            now, self.near = self._clock(), True
+            self._missed = now if self._missed is None else self._missed
+            return self.lost() if now - self._missed >= CONFIRMED else None
+        self._missed = None
         if process.pid != self._process.pid:
             self.replaced = True
-            return self._lost()
+            return self.lost()
         self.near = process.status != "running"
         if not self.near:
             # Started again under another OS pid, or a server whose /proc cannot be read.
@@ -357,7 +429,8 @@ class End:
                 raise
         return self.replaced
 
-    def _lost(self) -> Process:
+    def lost(self) -> Process:
+        """Return what is known of a process that the server knows no more."""
         return replace(self._process, status="unknown", exit_code=None, ended=None)
 
 

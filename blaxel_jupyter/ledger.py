@@ -133,6 +133,27 @@ class Ledger:
         read = partial(self.store.read, start, self._open)
         return [Rows(self.stream, Lines(read(), read))]
 
+    def take_back(self, n: int) -> list[Rows]:
+        """Take the last ``n`` bytes out again: they may be those of another process that has the name now.
+
+        Lines that were handed out stay in the table; a notice tells how many they are.
+        """
+        if n <= 0:
+            return []
+        data = self.data
+        kept, taken = data[:-n], data[-n:]
+        self._begin = self.store.append(kept)  # lines handed out go on reading what was before
+        self._open = self._begin + kept.rfind(b"\n") + 1
+        self.offset -= n
+        self.size -= n
+        lines = taken.count(b"\n")
+        notice = (
+            f"the last {lines} lines of {self.stream} may be those of a newer process of the same name"
+            if lines
+            else f"the last {n} bytes of {self.stream} may be those of a newer process of the same name"
+        )
+        return [Rows("system", Lines(notice.encode()), "notice")]
+
     def hole(self, data: bytes) -> tuple[int, int] | None:
         """Find NULs in a block at the next offset that may be a freed head: where they begin and end."""
         at = data.find(bytes(HOLE))
@@ -227,4 +248,16 @@ def _common_prefix(one: str, other: str) -> int:
             low = middle
         else:
             high = middle - 1
+    return low
+
+
+def last_difference(one: bytes, other: bytes) -> int:
+    """Return behind which byte two texts of the same length are the same; 0 if they are equal."""
+    low, high = 0, len(one)
+    while low < high:
+        middle = (low + high) // 2
+        if one[middle:] == other[middle:]:
+            high = middle
+        else:
+            low = middle + 1
     return low

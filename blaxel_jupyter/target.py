@@ -15,7 +15,8 @@ import anyio.to_thread
 
 from blaxel_jupyter import credentials
 from blaxel_jupyter.errors import BlaxelError, CredentialsError, NotFoundError, StatusError
-from blaxel_jupyter.transport import Auth, HeaderAuth, Http, KeyAuth, auth_for, read_json, retried
+from blaxel_jupyter.retries import retried
+from blaxel_jupyter.transport import Auth, HeaderAuth, Http, KeyAuth, auth_for, read_json
 
 PATIENCE = 5.0
 """Seconds for which a read of the control plane is repeated."""

@@ -21,12 +21,13 @@ from blaxel_jupyter.errors import (
     is_passing,
 )
 from blaxel_jupyter.json_values import text_of
+from blaxel_jupyter.retries import retried
 from blaxel_jupyter.task import TaskEvent, TaskStatus
 from blaxel_jupyter.task_api import HINTS, READ_PATIENCE, TaskApi, TaskPage
 from blaxel_jupyter.task_follow import TaskFollow
 from blaxel_jupyter.task_log import TaskLog
 from blaxel_jupyter.task_runs import FROM_MESSAGES, Controls, TaskRun, TaskRuns
-from blaxel_jupyter.transport import AsyncTransport, Http, retried
+from blaxel_jupyter.transport import AsyncTransport, Http
 
 FOLLOW_PATIENCE = 300.0
 """Seconds for which a follow goes on trying while the service cannot be reached."""

@@ -7,29 +7,27 @@ error bodies and credentials' headers, not what a route means; client and contro
 from __future__ import annotations
 
 import asyncio
-import random
 import ssl
 import time
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import anyio.to_thread
 import httpx
 import msgspec
 
-from blaxel_jupyter import credentials
+from blaxel_jupyter import credentials, retries
 from blaxel_jupyter.errors import (
     PASSING,
     AuthError,
-    BlaxelError,
     CredentialsError,
     NotFoundError,
     ProtocolError,
     StatusError,
     TransportError,
-    is_passing,
 )
 
 API_VERSION = "2026-04-28"
@@ -93,18 +91,26 @@ class TokenAuth(httpx.Auth):
         lock = self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
         async with lock:
             if self._is_due():
+                await self._adopt()
+            if self._is_due():
                 answer = yield self._renewal()
                 await self._renew(answer)
         used = self._sign(request)
         response = yield request
-        if response.status_code != 401 or not self._login.renewable:
+        if response.status_code != 401:
             return
         async with lock:
             if self._login.access_token == used:
+                await self._adopt()
+            if self._login.access_token == used and self._login.renewable:
                 answer = yield self._renewal()
                 await self._renew(answer)
-        self._sign(request)
-        yield request
+        if self._sign(request) != used:
+            yield request
+
+    async def _adopt(self) -> None:
+        """Take over what the CLI, or another kernel, has renewed meanwhile: a refresh token serves once."""
+        self._login = await anyio.to_thread.run_sync(credentials.newest, self._login)
 
     def _sign(self, request: httpx.Request) -> str | None:
         token = self._login.access_token
@@ -126,7 +132,10 @@ class TokenAuth(httpx.Auth):
 
     async def _renew(self, answer: httpx.Response) -> None:
         await answer.aread()
-        if answer.status_code >= 400:
+        if answer.status_code in PASSING:
+            where = str(answer.request.url)
+            raise status_error("POST", where, answer.status_code, answer.headers, b"")
+        if answer.status_code >= 300:
             raise CredentialsError(
                 f"Blaxel refused to renew the login from {self._login.source} "
                 f"(HTTP {answer.status_code}). Log in again with `bl login`, or set BL_API_KEY."
@@ -281,33 +290,6 @@ class Http:
         return pools[scheme]
 
 
-async def retried(
-    attempt: Callable[[], Awaitable[Any]],
-    *,
-    patience: float,
-    may_pass: Callable[[BlaxelError], bool] = is_passing,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    clock: Callable[[], float] = time.monotonic,
-) -> Any:
-    """Repeat a read until it succeeds, fails for good, or ``patience`` seconds have passed.
-
-    Only for requests that change nothing, or where ``may_pass`` knows that nothing was changed. Delays
-    double from 0.1 to 5 s with jitter, or are what the server asked for with Retry-After.
-    """
-    deadline = clock() + patience
-    delay = 0.1
-    while True:
-        try:
-            return await attempt()
-        except (ProtocolError, StatusError, TransportError) as error:
-            asked = error.retry_after if isinstance(error, StatusError) else 0.0
-            wait = max(delay * random.uniform(0.7, 1.3), asked)
-            if not may_pass(error) or clock() + wait > deadline:
-                raise
-        await sleep(wait)
-        delay = min(delay * 2, 5.0)
-
-
 def read_json(body: bytes) -> Any:
     """Read a JSON body, without the keepalive lines that may stand before it (protocol 4.4).
 
@@ -336,6 +318,7 @@ def status_error(
 ) -> StatusError:
     """Build the error for an HTTP status, with the server's own words where it has some (protocol 2)."""
     said = _said(body)
+    later = retries.seconds(headers.get("retry-after"), headers.get("date"), time.time())
     kind: type[StatusError] = StatusError
     if status in {401, 403}:
         kind, advice = AuthError, "Check the API key and the workspace (BL_API_KEY, BL_WORKSPACE)."
@@ -344,7 +327,7 @@ def status_error(
     elif status < 400:
         advice = "The address answers with a redirect: use the final address."
     elif status in PASSING:
-        advice = "Try again in a moment."
+        advice = f"Try again in {later:.0f} s." if later >= 1 else "Try again in a moment."
     else:
         advice = (
             "Change the request." if status < 500 else "Try again, or look at the server's log."
@@ -358,7 +341,7 @@ def status_error(
         body=body[:2000].decode("utf-8", "replace"),
         from_gateway=_is_html(body) or _gateway_words(body) is not None,
         retryable=(_gateway_words(body) or {}).get("retryable") is True,
-        retry_after=_seconds(headers.get("retry-after")),
+        retry_after=later,
     )
 
 
@@ -401,13 +384,6 @@ def _short(text: str) -> str:
 
 def _timeout(read: float | None) -> httpx.Timeout:
     return httpx.Timeout(connect=10.0, read=read, write=30.0, pool=None)
-
-
-def _seconds(value: str | None) -> float:
-    try:
-        return min(max(float(value or 0), 0.0), 60.0)
-    except ValueError:
-        return 0.0
 
 
 def _unreachable(error: Exception, url: str) -> TransportError:

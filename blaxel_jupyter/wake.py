@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 
 import msgspec
 
-from blaxel_jupyter.errors import StatusError, TransportError
+from blaxel_jupyter.errors import BlaxelError
 from blaxel_jupyter.process import Stream
 from blaxel_jupyter.wire import LineSplitter
 
@@ -122,8 +122,8 @@ class Wake:
                         began, events = self._clock(), 0
                     if events > FLOOD:
                         break
-        except (TransportError, StatusError):
-            pass
+        except BlaxelError:
+            pass  # the reads will tell, if it stays
         if self._task is asyncio.current_task():
             self._watching, self._task = False, None
             self._wake(set(self._all))

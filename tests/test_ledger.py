@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blaxel_jupyter.ledger import HOLE, SMALLEST_SHARE, Ledger, Rows
+from blaxel_jupyter.ledger import HOLE, SMALLEST_SHARE, Ledger, Rows, last_difference
 from blaxel_jupyter.process import TRUNCATED
 from blaxel_jupyter.wire import Lines
 
@@ -217,3 +217,36 @@ def test_check_of_a_tail_keeps_what_was_delivered(delivered: str, tail: str) -> 
     assert ledger.data.decode().startswith(delivered)
     assert ledger.data.decode().endswith(tail)
     assert ledger.repaired
+
+
+@pytest.mark.parametrize(
+    ("data", "n", "kept", "again", "said"),
+    [
+        (b"a\nb\n", 0, b"a\nb\n", [], ""),
+        (b"a\nb\n", 2, b"a\n", [], "last 1 lines"),
+        (b"a\nbc\n", 2, b"a\nb", ["b"], "last 1 lines"),
+        (b"a\nbc", 1, b"a\nb", ["b"], "last 1 bytes"),
+        (b"a\n", 2, b"", [], "last 1 lines"),
+    ],
+)
+def test_bytes_that_may_be_another_process_s_are_taken_back(
+    data: bytes, n: int, kept: bytes, again: list[str], said: str
+) -> None:
+    """What is sure stays, an unfinished line of it is told again, and a notice says how much was taken."""
+    ledger = Ledger("stdout")
+    ledger.commit(0, data)
+    notices = ledger.take_back(n)
+    assert said in "".join(texts(notices))
+    assert [row.kind for row in notices] == (["notice"] if n else [])
+    assert (ledger.data, ledger.size, ledger.offset) == (kept, len(kept), len(kept))
+    assert texts(ledger.close()) == again
+
+
+@given(st.binary(max_size=30), st.binary(max_size=30), st.binary(max_size=30))
+def test_last_difference(one: bytes, other: bytes, same: bytes) -> None:
+    """Behind it, and not before, all is the same."""
+    size = min(len(one), len(other))
+    one, other = one[:size] + same, other[:size] + same
+    at = last_difference(one, other)
+    assert one[at:] == other[at:]
+    assert at == 0 or one[at - 1] != other[at - 1]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.utils import formatdate
 from typing import Any
 
 import httpx
@@ -19,16 +21,16 @@ from blaxel_jupyter.errors import (
     ProtocolError,
     StatusError,
     TransportError,
+    is_passing,
 )
+from blaxel_jupyter.retries import retried
 from blaxel_jupyter.transport import (
     API_VERSION,
     HeaderAuth,
     Http,
     KeyAuth,
     bare,
-    is_passing,
     read_json,
-    retried,
     status_error,
 )
 
@@ -158,13 +160,28 @@ async def test_error_answers(case: str, way: str) -> None:
         ("9999", 60.0),
         ("-3", 0.0),
         ("soon", 0.0),
-        ("Wed, 21 Oct 2026 07:28:00 GMT", 0.0),
+        ("nan", 0.0),
+        ("inf", 0.0),
+        ("Wed, 21 Oct 2026 07:28:07 GMT", 7.0),
+        ("Wed, 21 Oct 2026 07:27:00 GMT", 0.0),
+        ("Wed, 21 Oct 2027 07:28:00 GMT", 60.0),
+        ("Wed, 99 Oct 2026 07:28:00 GMT", 0.0),
     ],
 )
 def test_retry_after(header: str, seconds: float) -> None:
-    """What cannot be read is no wait; nobody waits for hours."""
-    error = status_error("GET", "http://h/", 429, {"retry-after": header}, b"")
+    """A number or a date by the server's clock; what cannot be read is no wait, nobody waits for hours."""
+    headers = {"retry-after": header, "date": "Wed, 21 Oct 2026 07:28:00 GMT"}
+    error = status_error("GET", "http://h/", 429, headers, b"")
     assert error.retry_after == seconds
+    assert ("Try again in a moment." in str(error)) == (seconds < 1)
+
+
+def test_retry_after_by_our_own_clock() -> None:
+    """Where the server does not tell the time, ours serves."""
+    error = status_error(
+        "GET", "http://h/", 429, {"retry-after": formatdate(time.time() + 30)}, b""
+    )
+    assert 20 < error.retry_after <= 30
 
 
 def test_long_words_keep_their_end() -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import time
 from collections import Counter
 
-from tests.faults.runs import Outcome, outcomes
-from tests.imitation import Habits, imitation
+import pytest
+
+from tests.faults.runs import KEY, QUICK, Outcome, outcomes
+from tests.imitation import imitation
 
 
 def main() -> int:
-    """Run the plans; return how many were not exact, at most 1."""
+    """Run the plans; return 1 if one was not exact."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--plans", type=int, default=100, help="how many, from --first on")
     parser.add_argument("--first", type=int, default=0)
@@ -20,23 +23,42 @@ def main() -> int:
     parser.add_argument("--at-once", type=int, default=8)
     asked = parser.parse_args()
     seeds = range(asked.first, asked.first + asked.plans) if asked.seed is None else [asked.seed]
-    with imitation(Habits(keepalive=0.5, ndjson_keepalive=0.2), own_process=True) as server:
+    began = time.monotonic()
+    with pytest.MonkeyPatch.context() as patch, imitation(QUICK, own_process=True) as server:
+        patch.setenv("BL_API_KEY", KEY)
+        patch.setenv("BL_WORKSPACE", "team")
         found = asyncio.run(outcomes(server.url, seeds, asked.at_once, _tell))
     if asked.seed is not None:
-        print("\n".join(found[0].faults))
-    kinds = Counter(fault.partition(" ")[0] for one in found for fault in one.faults)
+        print("\n".join([*found[0].faults, *found[0].errors]))
+    print("\n".join(summary(found, time.monotonic() - began)))
+    return 1 if any(one.problem for one in found) else 0
+
+
+def summary(found: list[Outcome], seconds: float) -> list[str]:
+    """Say in lines what was done and what came of it."""
+    kinds = Counter(fault.partition(" @")[0] for one in found for fault in one.faults)
     wrong = [one for one in found if one.problem]
-    ends = Counter(one.integrity for one in found)
-    print(f"{len(found)} plans, {sum(kinds.values())} faults ({dict(kinds)}), {dict(ends)}")
-    print(f"{sum(one.size for one in found):,} bytes, {len(wrong)} runs not exact")
-    for one in wrong:
-        print(f"seed {one.seed}: {one.problem}")
-    return 1 if wrong else 0
+    ends = Counter(one.integrity for one in found if not one.problem)
+    told = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
+    return [
+        f"{len(found)} plans in {seconds:.0f} s, {sum(kinds.values())} faults: {told}",
+        f"{sum(one.size for one in found):,} bytes written",
+        f"exact, complete: {ends['complete']}",
+        f"exact text, repaired by the server's log: {ends['repaired']}",
+        f"gap with exact sums: {ends['gap']} ({sum(one.missing for one in found):,} bytes freed)",
+        f"errors told on the way, each gone on from: {sum(len(one.errors) for one in found)}",
+        f"not exact: {len(wrong)}",
+        *(
+            f"seed {one.seed}: {one.problem}\n  python -m tests.faults --seed {one.seed}"
+            for one in wrong
+        ),
+    ]
 
 
-def _tell(done: int, outcome: Outcome) -> None:
-    if outcome.problem or done % 50 == 0:
-        print(f"{done}: seed {outcome.seed} {outcome.problem or 'exact'}", file=sys.stderr)
+def _tell(done: int, outcome: Outcome, seconds: float) -> None:
+    if outcome.problem or seconds > 60 or done % 50 == 0:
+        said = outcome.problem or "exact"
+        print(f"{done}: seed {outcome.seed} {said} ({seconds:.0f} s)", file=sys.stderr)
 
 
 if __name__ == "__main__":
