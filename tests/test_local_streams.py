@@ -131,7 +131,7 @@ def test_order_index(
     async def write() -> list[tuple[Stream, bytes]]:
         wakeups = Wakeups()
         log = fresh(folder)
-        log.capture(wakeups, lambda stream: None)
+        log.capture(wakeups, lambda stream: None, lambda reason: None)
         with Reader(log) as reader:
             live: list[tuple[Stream, bytes]] = []
             for stream, data in written:

@@ -28,11 +28,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from blaxel_jupyter.local import spawn
+from blaxel_jupyter.local import family, holes
 from blaxel_jupyter.local.capture import Stream
 from blaxel_jupyter.local.live_run import Emit, Outcome
 from blaxel_jupyter.local.processes import (
-    MARK,
     LocalProcess,
     NotRunningError,
     Processes,
@@ -210,13 +209,12 @@ def step_prefix(run_id: str) -> str:
 
 async def end(table: Processes, process: LocalProcess) -> None:
     """Stop a process and what it started; what is left after ``GRACE`` seconds is killed."""
-    mark = f"{MARK}={process.facts.key}"
     with contextlib.suppress(NotRunningError):
         table.stop(process)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GRACE):
             await process.final.wait()
-            while spawn.marked_members(process.facts.os_pid, mark):  # noqa: ASYNC110 - no event
+            while family.members(process.roots):  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.1)
             return
     with contextlib.suppress(NotRunningError):
@@ -234,8 +232,9 @@ def read_output(path: Path, limit: int, name: str) -> str:
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            head = file.read(min(size, limit) if size <= limit else limit // 2)
-            if size <= limit:
+            whole = size <= limit
+            head = b"" if holes.freed(file.fileno()) else file.read(limit if whole else limit // 2)
+            if whole:
                 return decode_like_go(head)
             file.seek(size - limit // 2)
             tail = file.read(limit // 2)

@@ -16,11 +16,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from blaxel_jupyter.local import holes, limits
+from blaxel_jupyter.process import TRUNCATED
+
 Stream = Literal["stdout", "stderr"]
 STREAMS: tuple[Stream, Stream] = ("stdout", "stderr")
 
 REST = 0.002
 """Seconds from one wake-up of a file to the next: a flood of writes costs at most 500 a second."""
+STEP = 64 * 1024 * 1024
+"""Bytes that a file gains between two looks at the room that is left for it, at most."""
 POLL = 0.02
 """Seconds between looks at the sizes where the kernel has no inotify."""
 
@@ -82,12 +87,16 @@ class Log:
         self.paths: dict[Stream, Path] = {"stdout": stdout, "stderr": stderr}
         self.order = order
         self.sizes: dict[Stream, int] = {"stdout": 0, "stderr": 0}
+        self.freed: dict[Stream, int] = {"stdout": 0, "stderr": 0}
+        """Bytes at the beginning of each file that are no longer there."""
         self.ended = False
         self._records = 0
         self._last = 0
         self._waiting: set[asyncio.Future[None]] = set()
         self._files: dict[Stream, int] = {}
         self._index = -1
+        self._most = limits.most_log()
+        self._next_look: dict[Stream, int] = dict.fromkeys(STREAMS, min(STEP, self._most))
         self._load()
 
     def _load(self) -> None:
@@ -97,14 +106,22 @@ class Log:
                 self.sizes["stdout" if length > 0 else "stderr"] += abs(length)
                 self._last = length
                 self._records += 1
+        for stream, path in self.paths.items():
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+                self.freed[stream] = holes.freed(file.fileno())
 
-    def capture(self, wakeups: Wakeups, grown: Callable[[Stream], None]) -> None:
-        """Follow the files until ``finish``, telling ``grown`` of each stream that has new bytes."""
+    def capture(
+        self, wakeups: Wakeups, grown: Callable[[Stream], None], full: Callable[[str], None]
+    ) -> None:
+        """Follow the files until ``finish``, telling ``grown`` of each stream that has new bytes.
+
+        Of very long files the beginning is freed; where that cannot be, ``full`` is told why.
+        """
         flags = os.O_RDWR | os.O_CREAT
         self._index = os.open(self.order, flags, 0o600)
         for stream in STREAMS:
-            self._files[stream] = os.open(self.paths[stream], os.O_RDONLY | os.O_CREAT, 0o600)
-        self._wakeups, self._grown = wakeups, grown
+            self._files[stream] = os.open(self.paths[stream], flags, 0o600)
+        self._wakeups, self._grown, self._full = wakeups, grown, full
         for stream in STREAMS:
             self._arm(stream)
 
@@ -129,6 +146,8 @@ class Log:
                 self._record(stream, more)
                 self._grown(stream)
                 gained = True
+                if self.sizes[stream] >= self._next_look[stream]:
+                    self._make_room(stream, file)
         if gained:
             self._notify()
 
@@ -141,6 +160,17 @@ class Log:
         os.pwrite(self._index, _RECORD.pack(length), (self._records - 1) * _RECORD.size)
         self._last = length
         self.sizes[stream] += more
+
+    def _make_room(self, stream: Stream, file: int) -> None:
+        self._next_look[stream] = self.sizes[stream] + min(STEP, self._most)
+        try:
+            self.freed[stream] = max(self.freed[stream], holes.keep(file, self._most))
+        except OSError as error:
+            self._next_look[stream] = 1 << 62
+            self._full(
+                f"its {stream} is longer than {self._most} bytes, and the beginning cannot be "
+                f"freed here ({error.strerror or error})"
+            )
 
     def finish(self) -> None:
         """Take a last look and stop following; readers end where the files end now."""
@@ -175,8 +205,9 @@ class Log:
         try:
             with self.paths[stream].open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
-                file.seek(max(0, size - limit))
-                return file.read(limit), size > limit
+                start = max(size - limit, self.freed[stream])
+                file.seek(max(0, start))
+                return file.read(limit), start > 0
         except FileNotFoundError:
             return b"", False
 
@@ -185,13 +216,16 @@ class Reader:
     """Read a log from its first byte, both streams in the order in which they grew.
 
     It reads only what the log has taken note of; use it as a context manager, it holds three files.
+    Where the beginning of a file was freed, a line says so.
     """
 
     def __init__(self, log: Log) -> None:
+        self._log = log
         self._files: list[int] = []
         for path in (log.order, log.paths["stdout"], log.paths["stderr"]):
             self._files.append(os.open(path, os.O_RDONLY | os.O_CREAT, 0o600))
         self._positions = [0, 0]
+        self._holes = [-1, -1]
         self._record = 0
         self._used = 0
 
@@ -209,18 +243,34 @@ class Reader:
             if len(record) < _RECORD.size:
                 return None
             length: int = _RECORD.unpack(record)[0]
-            left = abs(length) - self._used
-            if left:
+            left, which = abs(length) - self._used, 0 if length > 0 else 1
+            hole = min(left, self._log.freed[STREAMS[which]] - self._positions[which])
+            if left and hole <= 0:
                 break
+            if left:
+                mark = self._skip(which, hole)
+                if mark:
+                    return STREAMS[which], mark
+                continue
             following = os.pread(self._files[0], 1, (self._record + 1) * _RECORD.size)
             if not following:
                 return None
             self._record += 1
             self._used = 0
-        which = 0 if length > 0 else 1
         data = os.pread(self._files[which + 1], min(left, limit), self._positions[which])
         if not data:
             return None  # the program truncated its own output file
         self._positions[which] += len(data)
         self._used += len(data)
         return STREAMS[which], data
+
+    def _skip(self, which: int, hole: int) -> bytes:
+        """Pass over bytes that were freed; return the line that says so, where they begin."""
+        begins = self._positions[which]
+        self._positions[which] += hole
+        self._used += hole
+        goes_on = self._holes[which] == begins
+        self._holes[which] = self._positions[which]
+        if goes_on:
+            return b""
+        return (b"\n" if begins else b"") + TRUNCATED

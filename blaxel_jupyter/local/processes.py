@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from blaxel_jupyter.local import spawn
+from blaxel_jupyter.local import family, private, spawn
 from blaxel_jupyter.local.capture import Log, Stream, Wakeups
 from blaxel_jupyter.local.facts import Facts
 
@@ -25,8 +25,6 @@ RESTART_PAUSE = 1.0
 """Seconds between a failure and the restart (protocol 3.2)."""
 KEEPALIVE_TIMEOUT = 600
 """Seconds that a keepAlive process may run where the request names no timeout (protocol 3.2)."""
-MARK = "BLAXEL_JUPYTER_PROCESS"
-"""Environment variable that tells a process's leftover children from strangers with the same group."""
 
 
 class StartError(Exception):
@@ -59,6 +57,17 @@ class LocalProcess:
         """Whether the service killed it at the end of its time."""
 
     @property
+    def roots(self) -> family.Roots:
+        """Where all that it has started begins; a shell that has ended, or was replaced, is nobody's."""
+        facts = self.facts
+        lives = self.alive and spawn.identity(facts.os_pid) == facts.os_identity != ""
+        return (
+            family.Roots(facts.key, facts.os_pid, facts.keeper)
+            if lives
+            else family.Roots(facts.key)
+        )
+
+    @property
     def alive(self) -> bool:
         """Whether its shell has not been seen to end (also true of a stopped one that lives on)."""
         return self.facts.ended is None
@@ -74,7 +83,7 @@ class Processes:
     def __init__(self, folder: Path, wakeups: Wakeups, env: Mapping[str, str]) -> None:
         self.work, self.logs, self.state = folder / "work", folder / "logs", folder / "state"
         for each in (folder, self.work, self.logs, self.state):
-            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private.own_folder(each)
         self._wakeups = wakeups
         self._env = dict(env)
         self._table: dict[str, LocalProcess] = {}
@@ -89,6 +98,10 @@ class Processes:
     def busy(self) -> bool:
         """Whether any process lives or is about to be restarted."""
         return any(process.alive or process.pause for process in self)
+
+    def by_key(self, key: str) -> LocalProcess | None:
+        """Return the process with this key; None if there is none."""
+        return self._table.get(key)
 
     def find(self, identifier: str) -> LocalProcess:
         """Return the newest process with this pid, else with this name.
@@ -209,16 +222,8 @@ class Processes:
         facts.keeper_identity = spawn.identity(spawned.keeper)
 
     def _environment(self, facts: Facts) -> dict[str, str]:
-        kept = ("PATH", "LANG", "TZ", "TMPDIR", "USER", "LOGNAME")
-        env = {k: v for k, v in os.environ.items() if k in kept or k.startswith("LC_")}
-        env.setdefault("PATH", os.defpath)
-        env |= {
-            "HOME": str(self.work),
-            "SHELL": spawn.SHELL,
-            "TERM": "dumb",
-            "PYTHONUNBUFFERED": "1",
-        }
-        return env | self._env | facts.env | {MARK: facts.key}
+        env = spawn.environment(self.work)
+        return env | self._env | facts.env | {family.MARK: facts.key}
 
     def _live(self, process: LocalProcess) -> None:
         """Follow the output and the end of a process that runs."""
@@ -232,7 +237,11 @@ class Processes:
     def _follow_output(self, process: LocalProcess) -> None:
         for stream in process.log.paths:
             self._tell("CREATE", f"{process.facts.name}.{stream}.log")
-        process.log.capture(self._wakeups, lambda stream: self._grown(process, stream))
+        process.log.capture(
+            self._wakeups,
+            lambda stream: self._grown(process, stream),
+            lambda reason: self.overrun(process, reason),
+        )
 
     def _grown(self, process: LocalProcess, stream: Stream) -> None:
         path = process.log.paths[stream]
@@ -333,7 +342,7 @@ class Processes:
             raise NotRunningError
 
     def kill(self, process: LocalProcess) -> None:
-        """Send SIGKILL to the process group, also to what a finished process has left behind.
+        """Send SIGKILL to all that a process has started, also to what a finished one has left behind.
 
         Raises:
             NotRunningError: nothing is left of it.
@@ -342,13 +351,15 @@ class Processes:
             self._call_off(process, "killed")
         elif process.alive:
             self._signal(process, signal.SIGKILL, "killed")
-        else:
-            leftover = spawn.marked_members(process.facts.os_pid, f"{MARK}={process.facts.key}")
-            if not leftover:
-                raise NotRunningError
-            for pid in leftover:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        elif not family.end(process.roots):
+            raise NotRunningError
+
+    def overrun(self, process: LocalProcess, reason: str) -> None:
+        """Kill a process, and what is left of it, because it went beyond a limit; its log says so."""
+        with contextlib.suppress(NotRunningError):
+            self.kill(process)
+        with contextlib.suppress(OSError), process.log.paths["stderr"].open("ab") as file:
+            file.write(f"\n[Process killed: {reason}]\n".encode())
 
     def _call_off(self, process: LocalProcess, status: str) -> None:
         if process.pause is not None:
@@ -361,10 +372,9 @@ class Processes:
         facts = process.facts
         if spawn.read_ending(self._ending(process)) is not None:
             raise NotRunningError  # it has ended a moment ago: the group may be a stranger's
-        try:
-            os.killpg(facts.os_pid, number)
-        except ProcessLookupError as error:
-            raise NotRunningError from error
+        kill = number == signal.SIGKILL
+        if not (family.end(process.roots) if kill else family.send(process.roots, number)):
+            raise NotRunningError
         facts.status = status
         self._save(process)
 
@@ -412,12 +422,15 @@ class Processes:
     def discard(self) -> None:
         """Kill everything and forget it; the folder may then be deleted."""
         self._discarded = True
+        left = family.crowds()
         for process in self:
             if process.pause is not None:
                 process.pause.cancel()
             elif process.alive:
                 with contextlib.suppress(NotRunningError):
                     self._signal(process, signal.SIGKILL, "killed")
+            elif process.facts.key in left:
+                family.end(process.roots)
             if process.limit is not None:
                 process.limit.cancel()
             process.log.finish()

@@ -6,7 +6,6 @@ They are on disk, so they are still there after a restart of the service. Knows 
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import shutil
@@ -16,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from blaxel_jupyter.local import private
 from blaxel_jupyter.local.capture import Wakeups
 from blaxel_jupyter.local.processes import Processes
 
@@ -33,7 +33,7 @@ class Sandboxes:
 
     def __init__(self, folder: Path, wakeups: Wakeups) -> None:
         self._folder = folder / "sandboxes"
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.own_folder(self._folder)
         self._wakeups = wakeups
         self._processes: dict[str, Processes] = {}
         for name in self.names():
@@ -99,11 +99,8 @@ class Sandboxes:
             "events": [],
         }
         path = self._record(name)
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        draft = path.with_suffix(".new")
-        with open(draft, "w", opener=lambda file, flags: os.open(file, flags, 0o600)) as file:
-            json.dump(record, file)
-        draft.replace(path)
+        private.own_folder(path.parent)
+        private.write_own(path, json.dumps(record))
         return record
 
     def delete(self, name: str) -> Record:

@@ -29,6 +29,7 @@ from blaxel_jupyter.local.guard import Guard
 from blaxel_jupyter.local.sandboxes import Sandboxes
 from blaxel_jupyter.local.task_store import StoreError
 from blaxel_jupyter.local.tasks import Tasks
+from blaxel_jupyter.local.watchman import watch
 
 IDLE = 900.0
 """Seconds without a request, an open stream, a live process or a task after which the service exits."""
@@ -103,10 +104,10 @@ def _sole_owner(folder: Path) -> Iterator[None]:
 async def _serve(listener: socket.socket, folder: Path, token: str, idle: float) -> None:
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     wakeups = Wakeups()
-    sandboxes = Sandboxes(folder, wakeups)
     try:
+        sandboxes = Sandboxes(folder, wakeups)
         tasks = Tasks(folder, sandboxes)
-    except StoreError as error:
+    except (StoreError, PermissionError) as error:
         wakeups.close()
         raise TransportError(f"{error}. Give another --dir.", url=str(folder)) from error
     other_token = secrets.token_urlsafe(32)
@@ -132,11 +133,15 @@ async def _serve(listener: socket.socket, folder: Path, token: str, idle: float)
         loop.add_signal_handler(number, setattr, server, "should_exit", True)
     path = publish(url, token, other_token, folder)
     announce(url, path)
-    watcher = asyncio.ensure_future(_exit_when_idle(server, guard, sandboxes, tasks, idle))
+    watchers = (
+        asyncio.ensure_future(_exit_when_idle(server, guard, sandboxes, tasks, idle)),
+        asyncio.ensure_future(watch(sandboxes)),
+    )
     try:
         await server.serve(sockets=[listener])
     finally:
-        watcher.cancel()
+        for watcher in watchers:
+            watcher.cancel()
         await tasks.close()
         wakeups.close()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import errno
 import json
 import os
@@ -23,6 +24,9 @@ from typing import NoReturn
 from blaxel_jupyter.local import limits
 
 SHELL = "/bin/sh"
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_SUBREAPER = 36
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,14 @@ class Ending:
 
     code: int
     ended: float
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return what a command sees of the user's environment: no key, nothing that is not named here."""
+    kept = ("PATH", "LANG", "TZ", "TMPDIR", "USER", "LOGNAME")
+    env = {k: v for k, v in os.environ.items() if k in kept or k.startswith("LC_")}
+    env.setdefault("PATH", os.defpath)
+    return env | {"HOME": str(home), "SHELL": SHELL, "TERM": "dumb", "PYTHONUNBUFFERED": "1"}
 
 
 def spawn(
@@ -112,7 +124,11 @@ def _keep(
     os.chdir("/")
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text("blaxel-keeper")
-    _, status = os.waitpid(pid, 0)
+    if _LIBC is not None:
+        _LIBC.prctl(_SUBREAPER, 1, 0, 0, 0)  # what forks twice stays below us, where it is found
+    ended = status = 0
+    while ended != pid:
+        ended, status = os.wait()
     code = os.waitstatus_to_exitcode(status)
     write_ending(ending, Ending(code if code >= 0 else -1, time.time()))
 
@@ -144,7 +160,8 @@ def write_ending(path: Path, ending: Ending) -> None:
     """Write the file atomically; a sandbox deleted meanwhile is no error."""
     draft = path.with_name(path.name + ".new")
     with contextlib.suppress(FileNotFoundError):
-        draft.write_text(json.dumps({"code": ending.code, "ended": ending.ended}))
+        with open(draft, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            json.dump({"code": ending.code, "ended": ending.ended}, file)
         draft.replace(path)
 
 
@@ -213,17 +230,3 @@ def _poll_end(pid: int, call: Callable[[], None]) -> None:
 def _reap(pid: int) -> None:
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-
-
-def marked_members(group: int, mark: str) -> list[int]:
-    """Return the pids of a process group that have ``mark`` in their environment (Linux; else none).
-
-    The mark tells what a finished process left behind from strangers that got its pid since.
-    """
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            its = int((folder / "stat").read_bytes().rpartition(b")")[2].split()[2])
-            if its == group and mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-    return found
