@@ -6,13 +6,15 @@ what the answers mean for a follow is follow's business, HTTP is transport's. Th
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial, reduce
+from operator import or_
 from typing import Any
 from urllib.parse import quote
 
+from blaxel_jupyter import credentials
 from blaxel_jupyter.errors import (
     BlaxelError,
     NotFoundError,
@@ -22,10 +24,11 @@ from blaxel_jupyter.errors import (
     is_passing,
 )
 from blaxel_jupyter.follow import FILES, Block, Reads
+from blaxel_jupyter.masks import NONE, Masks
 from blaxel_jupyter.process import LOG_DIR, Process
 from blaxel_jupyter.retries import retried
 from blaxel_jupyter.target import Target, resolve, target_name
-from blaxel_jupyter.transport import Answer, Http, read_json
+from blaxel_jupyter.transport import Answer, HeaderAuth, Http, read_json
 
 READ_PATIENCE = 5.0
 """Seconds for which one read is repeated while the server cannot be reached."""
@@ -65,6 +68,7 @@ class SandboxApi:
         self._url = url
         self._http = http
         self._target: Target | None = None
+        self._passed: dict[str, Masks] = {}
 
     @property
     def name(self) -> str:
@@ -81,6 +85,21 @@ class SandboxApi:
         if self._target is None:
             self._target = await resolve(self._sandbox, self._url, self._http)
         return self._target
+
+    async def masks(self, name: str | None = None, env: Mapping[str, str] | None = None) -> Masks:
+        """Return what displays do not show: credentials, and variables that were passed to processes.
+
+        Args:
+            name: the process whose variables are meant; those of all that were started here if None.
+            env: the variables that it is about to be given; they are remembered.
+        """
+        auth = (await self.target()).auth
+        used = auth.secrets() if isinstance(auth, HeaderAuth) else []
+        known = Masks([*credentials.secrets(), *used])
+        if name is not None and env is not None:
+            self._passed[name] = Masks(env.items())
+        passed = self._passed.values() if name is None else [self._passed.get(name, NONE)]
+        return reduce(or_, passed, known)
 
     async def aclose(self) -> None:
         """Close the running loop's connections."""
@@ -144,7 +163,7 @@ class SandboxApi:
             return True
 
         async def raw(stream: str, offset: int, limit: int) -> Block | None:
-            attempt = functools.partial(self._raw, process.name, stream, offset, limit, report)
+            attempt = partial(self._raw, process.name, stream, offset, limit, report)
             block: Block | None = await retried(attempt, patience=patience, may_pass=_may_pass)
             return block
 

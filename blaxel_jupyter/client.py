@@ -18,9 +18,11 @@ from urllib.parse import quote
 
 from blaxel_jupyter.api import SandboxApi
 from blaxel_jupyter.callbacks import Callback, Callbacks, LogStream
-from blaxel_jupyter.errors import BlaxelError, NotFoundError, StatusError, TransportError
+from blaxel_jupyter.errors import BlaxelError, NotFoundError, StatusError, TransportError, reword
 from blaxel_jupyter.follow import FILES, Batch, End, Follow
+from blaxel_jupyter.hidden import Hidden
 from blaxel_jupyter.ledger import Ledger
+from blaxel_jupyter.masks import Masks
 from blaxel_jupyter.process import LogEntry, Process, Stream, name_problem
 from blaxel_jupyter.runs import Controls, SandboxRun
 from blaxel_jupyter.start import start
@@ -157,11 +159,12 @@ class SandboxClient:
             raise ValueError(
                 f"A process cannot be called {name!r}: {problem}. Choose another name."
             )
+        env = Hidden(env or {})
         before = await self._api.known(name) if name is not None else None
         body: dict[str, Any] = {
             "name": name or made_up_name(),
             "command": command,
-            "env": {"PYTHONUNBUFFERED": "1", **(env or {})},
+            "env": Hidden({"PYTHONUNBUFFERED": "1", **env}),
             "waitForCompletion": False,
         }
         if cwd:
@@ -174,8 +177,13 @@ class SandboxClient:
         if wait_for_ports:
             body["waitForPorts"] = list(wait_for_ports)
         asked = time.monotonic()
-        process = await start(self._api, body, before)
-        run = self._run(process, fresh=True, timeout=timeout)
+        masks = await self._api.masks(body["name"], env)
+        try:
+            process = await start(self._api, body, before)
+        except BlaxelError as error:
+            reword(error, masks.text)  # a server may repeat what it was sent
+            raise
+        run = self._run(process, masks, fresh=True, timeout=timeout)
         run.asked = asked
         callbacks = Callbacks(on_log, on_stdout, on_stderr)
         if callbacks.any:
@@ -205,7 +213,11 @@ class SandboxClient:
                 method="GET",
                 url="",
             )
-        return self._run(process, fresh=False, streams=streams)
+        return self._run(process, await self._api.masks(process.name), fresh=False, streams=streams)
+
+    async def masks(self) -> Masks:
+        """Return what displays of its processes do not show: credentials, and variables passed to any."""
+        return await self._api.masks()
 
     @asynccontextmanager
     async def follow(self, identifier: str) -> AsyncIterator[AsyncIterator[LogEntry]]:
@@ -345,6 +357,7 @@ class SandboxClient:
     def _run(
         self,
         process: Process,
+        masks: Masks,
         *,
         fresh: bool,
         timeout: float | None = None,
@@ -358,6 +371,7 @@ class SandboxClient:
             fresh=fresh,
             timeout=timeout,
             streams=streams,
+            masks=masks,
         )
         if fresh:
             self._runs[process.name] = run
@@ -397,6 +411,7 @@ class SandboxClient:
                     await run.explain()
                     yield batch, first
         except BlaxelError as caught:
+            reword(caught, run.logs.masks.text)
             error = caught
             raise
         finally:

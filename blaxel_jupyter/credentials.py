@@ -192,6 +192,30 @@ def sources(
     return found
 
 
+def secrets(
+    environ: Mapping[str, str] | None = None, cwd: Path | None = None, home: Path | None = None
+) -> list[tuple[str, str]]:
+    """Return every secret there is, used or not, by name, so that displays mask it; nothing is raised."""
+    try:
+        places = settings.variables(environ, cwd)
+    except CredentialsError:
+        places = settings.environment(environ)
+    found = [
+        (name, place.values[name])
+        for place in places
+        for name in (*_KEYS, "BLACKBOX_API_KEY")
+        if name in place.values
+    ]
+    try:
+        entries = cli_login.entries(cli_login.read_config(home))
+    except CredentialsError:
+        entries = []
+    for stored in (cli_login.section(entry, "credentials") for entry in entries):
+        for name, spellings in _SPELLINGS.items():
+            found += [(name, cli_login.text(stored, each)) for each in spellings if each in stored]
+    return found
+
+
 def token_request(creds: Blaxel) -> tuple[str, dict[str, str], dict[str, str]]:
     """Return URL, headers and JSON body of the POST that answers with a new access token.
 

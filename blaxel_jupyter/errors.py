@@ -18,6 +18,8 @@ Every module may import it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from blaxel_jupyter.panel.escapes import visible_text
 
 
@@ -130,6 +132,18 @@ class TaskError(BlaxelError):
 
 class CredentialsError(BlaxelError):
     """A credential is missing or unreadable; the message names the variable and where it was looked for."""
+
+
+def reword(error: BaseException | None, change: Callable[[str], str]) -> None:
+    """Change the texts of an error, and of those of ours that it is chained to, where they stand."""
+    while isinstance(error, BlaxelError):
+        error.args = tuple(change(arg) if isinstance(arg, str) else arg for arg in error.args)
+        for name in ("body", "tail", "message"):
+            if isinstance(text := getattr(error, name, None), str):
+                setattr(error, name, change(text))
+        if isinstance(error, ProtocolError):
+            error.data = change(error.data.decode("utf-8", "replace")).encode()
+        error = error.__cause__ or error.__context__
 
 
 PASSING = {429, 502, 503, 504}

@@ -71,6 +71,11 @@ class Ledger:
         end = self.store.size
         return self.store.read(max(self._open, end - 4000), end).decode("utf-8", "replace")
 
+    @property
+    def partial_is_whole(self) -> bool:
+        """Whether ``partial`` has the beginning of its line."""
+        return self.store.size - self._open <= 4000
+
     def tail(self, n: int) -> bytes:
         """Return the last ``n`` committed bytes, or all if there are fewer."""
         end = self.store.size

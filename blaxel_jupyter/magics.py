@@ -324,7 +324,11 @@ class BlaxelMagics(Magics):
         client = self._client(None)
         found = called(client.processes)
         rows = Table(
-            [Column(n, "int64" if n == "exit_code" else "string") for n in complete.PROCESS_COLUMNS]
+            [
+                Column(n, "int64" if n == "exit_code" else "string")
+                for n in complete.PROCESS_COLUMNS
+            ],
+            masks=called(client.masks),
         )
         rows.extend(
             len(found),

@@ -21,6 +21,7 @@ from blaxel_jupyter.digest import MEANINGS
 from blaxel_jupyter.follow import FILES, Batch
 from blaxel_jupyter.followed import Followed
 from blaxel_jupyter.ledger import Ledger
+from blaxel_jupyter.masks import NONE, Masks
 from blaxel_jupyter.process import LogEntry, Process, Stream
 from blaxel_jupyter.spool import Spool
 from blaxel_jupyter.table import LOGS, Table
@@ -67,6 +68,7 @@ class SandboxRun(Followed):
         fresh: bool = False,
         timeout: float | None = None,
         streams: Sequence[Stream] = FILES,
+        masks: Masks = NONE,
     ) -> None:
         super().__init__()
         self.process = process
@@ -82,7 +84,7 @@ class SandboxRun(Followed):
         self._disk_told = False
         self.ledgers = {stream: Ledger(stream, Spool()) for stream in streams}
         constants = {"sandbox": sandbox, "process": process.name}
-        self.logs = Table(LOGS, constants=constants, spill=Spill(Spool))
+        self.logs = Table(LOGS, constants=constants, spill=Spill(Spool), masks=masks)
         self.started = datetime.now(UTC) if fresh else None
         self.ended: datetime | None = None
         self.asked = self.began = time.monotonic()
@@ -265,10 +267,13 @@ class SandboxRun(Followed):
 
     def header(self) -> dict[str, Any]:
         """Return the facts that a panel shows above the lines; times are UTC seconds or None."""
+        masks = self.logs.masks
+        command, masked = masks.apply(self.command)
+        message = self.trouble or self.message
         return {
             "sandbox": self.sandbox,
             "process": self.name,
-            "command": self.command,
+            "command": command,
             "status": self.status,
             "exit_code": self.exit_code,
             "started": self.started.timestamp() if self.started else None,
@@ -278,12 +283,15 @@ class SandboxRun(Followed):
             "integrity": self.integrity,
             "local": self.local,
             "final": (self._final and not self._explaining) or self._broken,
-            "message": self.trouble or self.message,
+            "message": message and masks.text(message),
             "verbs": self.verbs("stop", "kill"),
             "variable": self.variable,
             "digest": self._digested(),
+            "masked": masked + self.logs.masked,
             "partial": [
-                [s, ledger.partial] for s, ledger in self.ledgers.items() if ledger.partial
+                [s, masks.piece(ledger.partial, begins=ledger.partial_is_whole)]
+                for s, ledger in self.ledgers.items()
+                if ledger.partial
             ],
         }
 

@@ -20,6 +20,9 @@ from blaxel_jupyter.runs import SandboxRun
 PRINTED = 10_000
 """Lines that a notebook without widgets gets as text; the last 200 follow after the run's end."""
 
+TAIL = 8000
+"""Bytes at the end of a stream in which the last ten lines of an error are looked for."""
+
 
 class SandboxCell(Cell[SandboxRun]):
     """One process's run shown in one cell."""
@@ -94,7 +97,8 @@ def print_rows(run: SandboxRun, first: int, last: int, *, colour: bool = False) 
     """Print rows as sanitised text: stdout to stdout, all else to stderr."""
     for start in range(first, last, PRINTED):
         part = slice(start, min(start + PRINTED, last))
-        columns = [run.logs.column(name)[part] for name in ("stream", "kind", "text")]
+        columns = [run.logs.column(name)[part] for name in ("stream", "kind")]
+        columns.append(run.logs.shown("text", part.start, part.stop))
         for is_output, rows in groupby(zip(*columns, strict=True), _is_output):
             lines = [static.plain_row(kind, text, colour) for _, kind, text in rows]
             print("\n".join(lines), file=sys.stdout if is_output else sys.stderr, flush=True)
@@ -107,8 +111,11 @@ def _is_output(row: tuple[str, str, str]) -> bool:
 def _tail(run: SandboxRun) -> str:
     """Return the last ten lines of stderr, else of stdout, sanitised."""
     for stream in ("stderr", "stdout"):
-        data = run.ledgers[stream].tail(8000) if stream in run.ledgers else b""
-        lines = data.decode("utf-8", "replace").rstrip("\n").split("\n")[-10:]
+        ledger = run.ledgers.get(stream)
+        data = ledger.tail(TAIL) if ledger else b""
+        first, *more = data.decode("utf-8", "replace").rstrip("\n").split("\n")
+        first = run.logs.masks.piece(first, begins=len(data) < TAIL)
+        lines = [first, *run.logs.masks.lines(more)[0]][-10:]
         if any(line.strip() for line in lines):
             return "\n".join(static.plain(line) for line in lines)
     return ""

@@ -20,6 +20,7 @@ from IPython.core.error import UsageError
 
 from blaxel_jupyter.client import SandboxClient
 from blaxel_jupyter.errors import StatusError, TransportError
+from blaxel_jupyter.hidden import Hidden
 
 INTERPRETERS = {"python": "python3 -u", "r": "Rscript", "deno": "deno run"}
 """Commands for languages whose name is not their interpreter's."""
@@ -91,7 +92,7 @@ def environment(given: list[str]) -> dict[str, str]:
     Raises:
         UsageError: not a variable's name, or not set here. No message holds a value.
     """
-    variables: dict[str, str] = {}
+    variables = Hidden()
     for item in given:
         key, equals, value = item.partition("=")
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):

@@ -19,6 +19,7 @@ from dotenv.parser import parse_stream
 from dotenv.variables import parse_variables
 
 from blaxel_jupyter.errors import CredentialsError
+from blaxel_jupyter.hidden import Hidden
 
 ENVIRONMENT = "the environment"
 PLACES = f"{ENVIRONMENT}, .env in the current folder and its parents"
@@ -66,8 +67,7 @@ def variables(environ: Mapping[str, str] | None, cwd: Path | None) -> list[Place
     Raises:
         CredentialsError: A ``.env`` file cannot be read or parsed.
     """
-    environ = os.environ if environ is None else environ
-    places = [Place(ENVIRONMENT, environ)]
+    places = environment(environ)
     try:
         start = (cwd or Path.cwd()).absolute()
     except OSError:  # the current folder was deleted
@@ -76,8 +76,13 @@ def variables(environ: Mapping[str, str] | None, cwd: Path | None) -> list[Place
         path = folder / ".env"
         if os.path.isfile(path) and (folder == start or not _anyone_writes(folder)):
             where = ".env in the current folder" if folder == start else str(path)
-            places.append(Place(where, _dotenv(path, where, environ)))
+            places.append(Place(where, _dotenv(path, where, places[0])))
     return places
+
+
+def environment(environ: Mapping[str, str] | None) -> list[Place]:
+    """Return the environment alone. No variable of a function holds it: tracebacks may tell those."""
+    return [Place(ENVIRONMENT, os.environ if environ is None else environ)]
 
 
 def find(places: Sequence[Place], *names: str) -> Found | None:
@@ -122,16 +127,16 @@ def _anyone_writes(folder: Path) -> bool:
     return bool(mode & stat.S_ISVTX and mode & stat.S_IWOTH)
 
 
-def _dotenv(path: Path, where: str, environ: Mapping[str, str]) -> dict[str, str]:
+def _dotenv(path: Path, where: str, environment: Place) -> dict[str, str]:
     """Parse as python-dotenv does, ``${NAME}`` included, but refuse a line that it would skip."""
-    values: dict[str, str] = {}
+    values = Hidden()
     for binding in parse_stream(StringIO(read(path, where))):
         if binding.error:
             skipped = binding.original.string
             blank = skipped[: len(skipped) - len(skipped.lstrip())].count("\n")
             raise unreadable(where, binding.original.line + blank)
         if binding.key and binding.value is not None:
-            known = {**environ, **values}
+            known = Hidden({**environment.values, **values})
             atoms = parse_variables(binding.value)
             values[binding.key] = "".join(atom.resolve(known) for atom in atoms)
     return values

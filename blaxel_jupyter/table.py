@@ -7,12 +7,11 @@ when exported; pandas, polars and pyarrow only when asked for.
 
 from __future__ import annotations
 
-import html
 import importlib
 import importlib.util
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain, compress, repeat
@@ -21,6 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 from blaxel_jupyter.arrow import Type, buffers_of, check_size, line_buffers, uniform_buffers
 from blaxel_jupyter.columns import BLOCK_ROWS, Columns, Repeated, Spill
 from blaxel_jupyter.filters import Filter
+from blaxel_jupyter.masks import NONE, Masks, Screen
+from blaxel_jupyter.table_html import table_html
 from blaxel_jupyter.wire import Lines
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Table:
         position: The column that is the row's position, from 0, and is never stored.
         spill: Where rows are put away when there are many; None keeps all of them in memory. They are
             read back when somebody looks, the same for every reader.
+        masks: What displays of the rows must not show; the rows themselves are as they are.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Table:
         constants: Mapping[str, object] | None = None,
         position: str | None = "seq",
         spill: Spill | None = None,
+        masks: Masks = NONE,
     ) -> None:
         self._types: dict[str, Type] = {column.name: column.type for column in columns}
         self._constants = {
@@ -103,6 +106,7 @@ class Table:
         names = [name for name in self._types if name != position and name not in self._constants]
         self._rows = Columns(names, spill)
         self._spill = spill
+        self._screen = Screen(masks)
 
     # Writing
 
@@ -135,6 +139,8 @@ class Table:
                 given[name] = _encodable(values, joined)
             elif isinstance(values, str) and not values.isascii():
                 [given[name]] = _encodable([values])
+        stored = [name for name in columns if self._types[name] == "string"]
+        self._screen.look(len(self), len(self) + n, (given[name] for name in stored))
         self._rows.extend(n, given, size)
 
     # Reading
@@ -160,6 +166,25 @@ class Table:
         if name in self._types:
             return range(len(self))
         raise KeyError(name)
+
+    @property
+    def masks(self) -> Masks:
+        """What displays of the rows do not show."""
+        return self._screen.masks
+
+    @property
+    def masked(self) -> int:
+        """How many values displays of all rows mask."""
+        return self._screen.count
+
+    def shown(self, name: str, start: int, stop: int) -> list[Any]:
+        """Return a column's values from row ``start`` to before ``stop`` as displays show them: masked.
+
+        Raises:
+            KeyError: There is no such column.
+        """
+        values = list(self.column(name)[start:stop])
+        return self._screen.shown(values, start) if name in self._rows.names else values
 
     def __len__(self) -> int:
         """Return the number of complete rows."""
@@ -200,7 +225,13 @@ class Table:
         """
         wanted, n = Filter(expression), len(self)
         columns = [Column(*column) for column in self._types.items()]
-        kept = Table(columns, constants=self._constants, position=None, spill=self._spill)
+        kept = Table(
+            columns,
+            constants=self._constants,
+            position=None,
+            spill=self._spill,
+            masks=self.masks,
+        )
         for start in range(0, n, BLOCK_ROWS):
             rows = slice(start, min(start + BLOCK_ROWS, n))
             mask = wanted.mask(self.column, rows.start, rows.stop)
@@ -362,15 +393,16 @@ class Table:
 
     def _repr_html_(self) -> str:
         """Return the first and last rows as an HTML table of bounded size, every value escaped."""
-        n = len(self)
-        head, tail = (self[:n], []) if n <= 2 * _SHOWN else (self[:_SHOWN], self[n - _SHOWN : n])
-        lines = [_html_row("th", self._types)]
-        lines += [_html_row("td", row.values()) for row in head]
-        if tail:
-            lines.append(_html_row("td", ["…"] * len(self._types)))
-            lines += [_html_row("td", row.values()) for row in tail]
-        opening = '<table class="mathjax_ignore tex2jax_ignore">'  # "$" in a cell is no formula
-        return f"{opening}\n{''.join(lines)}</table>\n<p>{n:,} rows</p>"
+        return table_html(tuple(self._types), len(self), self._masked)
+
+    def _masked(self, start: int, stop: int) -> list[dict[str, Any]]:
+        """Return rows as dicts, their texts as displays show them."""
+        rows = self[start:stop]
+        for name, kind in self._types.items():
+            if kind == "string":
+                for row, text in zip(rows, self.shown(name, start, stop), strict=True):
+                    row[name] = text
+        return rows
 
 
 class _Datetimes(dict[int | None, datetime | None]):
@@ -414,22 +446,3 @@ def _module(name: str, wanted_by: str) -> Any:
     except ImportError as error:
         message = f"{wanted_by} needs the package {name}: %pip install {name}"
         raise ImportError(message, name=name) from error
-
-
-_SHOWN = 5
-_SHOWN_CHARACTERS = 200
-
-
-def _html_row(tag: str, values: Iterable[object]) -> str:
-    cells = "".join(f"<{tag}>{html.escape(_visible(value))}</{tag}>" for value in values)
-    return f"<tr>{cells}</tr>\n"
-
-
-def _visible(value: object) -> str:
-    """Show a value in one line: control and invisible characters escaped, long text cut."""
-    if value is None:
-        return ""
-    text = str(value)
-    cut = text[:_SHOWN_CHARACTERS]
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
-    return shown if len(cut) == len(text) else f"{shown}… ({len(text):,} characters)"

@@ -28,6 +28,7 @@ class Shown:
         self.stderr = ""
         self.displays: list[dict[str, Any]] = []
         self.updates: list[dict[str, Any]] = []
+        self.comms: list[tuple[dict[str, Any], list[bytes]]] = []  # what widgets are sent
         self.error: dict[str, Any] | None = None
         self.ended = False
 
@@ -65,6 +66,8 @@ class Shown:
         content, kind = message["content"], message["header"]["msg_type"]
         if kind == "update_display_data":
             self.updates.append(content["data"])
+        elif kind.startswith("comm_"):
+            self.comms.append((content, [bytes(part) for part in message["buffers"]]))
         if message["parent_header"].get("msg_id") != self._id:
             return
         if kind == "stream":

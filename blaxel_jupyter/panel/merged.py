@@ -9,7 +9,9 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from itertools import accumulate
+from operator import or_
 from typing import Any, TypeGuard
 
 from blaxel_jupyter.columns import Columns
@@ -110,11 +112,22 @@ class _Gathered(Columns):
         values: dict[int, Iterator[Any]] = {}
         for source in set(owners):
             start = starts[source]
-            part = self._tables[source].column(name)[start : start + owners.count(source)]
+            part = self._part(self._tables[source], name, start, start + owners.count(source))
             if len(part) == len(owners):
                 return list(part)
             values[source] = iter(part)
         return list(map(next, map(values.__getitem__, owners)))
+
+    def _part(self, table: Any, name: str, start: int, stop: int) -> list[Any]:
+        return list(table.column(name)[start:stop])
+
+
+class _Shown(_Gathered):
+    """The same as displays show them: each table's texts without what it masks."""
+
+    def _part(self, table: Any, name: str, start: int, stop: int) -> list[Any]:
+        shown: list[Any] = table.shown(name, start, stop)
+        return shown
 
 
 class MergedLogs(Table):
@@ -124,8 +137,9 @@ class MergedLogs(Table):
     """
 
     def __init__(self, order: Order, tables: Sequence[Any]) -> None:
-        super().__init__(LOGS)
+        super().__init__(LOGS, masks=reduce(or_, (table.masks for table in tables)))
         self._rows = _Gathered(self._rows.names, order, tables)
+        self._shown = _Shown(self._rows.names, order, tables)
 
     def extend(self, n: int, **columns: object) -> None:
         """Refuse: the rows are those of the tables."""
@@ -134,6 +148,13 @@ class MergedLogs(Table):
     def publish(self, n: int) -> None:
         """Say how many rows have their place now."""
         self._rows.length = n
+
+    def shown(self, name: str, start: int, stop: int) -> list[Any]:
+        """Return a column's values as displays show them: what each run masks is masked in its rows."""
+        if name not in self._rows.names:
+            return super().shown(name, start, stop)
+        start, stop, _ = slice(start, stop).indices(len(self))
+        return self._shown.part(name, start, stop)
 
 
 class _Source:
@@ -248,7 +269,7 @@ class Merged(Rows):
     def header(self) -> dict[str, Any]:
         """Return the facts of all runs in one, and of each in ``sources``."""
         each = self._facts()
-        total = {name: sum(one[name] for one in each) for name in ("lines", "bytes")}
+        total = {name: sum(one[name] for one in each) for name in ("lines", "bytes", "masked")}
         known = [one["started"] for one in each if one["started"] is not None]
         final = all(one["final"] for one in each) and not self.more(len(self._order))
         ends = [one["ended"] for one in each]
@@ -307,6 +328,7 @@ class Merged(Rows):
             one["verbs"] = source.offered()
             one["lines"] = len(source.run.logs)
             one["digest"] = self._digest(i, one.get("digest"))
+            one.setdefault("masked", 0)
         return each
 
     def _digest(self, source: int, digest: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -87,7 +87,7 @@ class Rows:
         """Pack rows from ``first``, as many of ``n`` as one message takes."""
         logs = self._run.logs
         last = first + min(n, BATCH_ROWS)
-        text, n = _text([text or "" for text in logs.column("text")[first:last]])
+        text, n = _text([text or "" for text in logs.shown("text", first, last)])
         last = first + n
         stream, kind, origin, received, missing = (
             logs.column(name)[first:last]

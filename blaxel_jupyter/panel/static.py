@@ -42,6 +42,7 @@ NO_MATH = "mathjax_ignore tex2jax_ignore"
 class _Columns(Protocol):
     def __len__(self) -> int: ...
     def column(self, name: str) -> Sequence[Any]: ...
+    def shown(self, name: str, start: int, stop: int) -> Sequence[Any]: ...
 
 
 class Run(Protocol):
@@ -148,6 +149,11 @@ def kept_note(n: int, first: int, things: str) -> str:
     return f"the last {kept:,} of {n:,} {things}" if kept else f"{n:,} {things}, not saved"
 
 
+def masked_note(n: int) -> str:
+    """Say how many values were masked."""
+    return f"{n:,} value{'' if n == 1 else 's'} masked"
+
+
 def _command(header: dict[str, Any]) -> str:
     whole = str(header["command"])
     command = visible_text(whole[: MAX_COMMAND * 4].replace("\n", " ⏎ "))
@@ -170,6 +176,8 @@ def _summary(header: dict[str, Any]) -> str:
     ]
     if header["integrity"] != "following":
         parts.append(_name(header["integrity"]))
+    if masked := header.get("masked"):
+        parts.append(masked_note(masked))
     if header["message"]:
         parts.append(plain(str(header["message"])))
     return " · ".join(parts)
@@ -199,9 +207,8 @@ def _errors(run: Run, header: dict[str, Any]) -> list[str]:
 
 def _said(run: Run, row: int) -> str:
     """Return a line as text, cut."""
-    text = "".join(
-        span.text for span in _bounded(last_state(run.logs.column("text")[row] or ""))[0]
-    )
+    [line] = run.logs.shown("text", row, row + 1)
+    text = "".join(span.text for span in _bounded(last_state(line or ""))[0])
     text = text.strip()
     return text[:MAX_COMMAND] + _more(len(text) - MAX_COMMAND)
 
@@ -219,9 +226,8 @@ def _elapsed(started: float | None, ended: float | None) -> list[str]:
 
 def _rows(run: Run, first: int, n: int) -> Iterator[_Row]:
     logs = run.logs
-    names = ("kind", "stream", "text", "missing_bytes")
-    columns = [logs.column(name)[first:n] for name in names]
-    for kind, stream, content, missing in zip(*columns, strict=True):
+    columns = [logs.column(name)[first:n] for name in ("kind", "stream", "missing_bytes")]
+    for kind, stream, missing, content in zip(*columns, logs.shown("text", first, n), strict=True):
         shown = last_state(content or "")
         if kind == "gap":
             reason = f" ({shown})" if shown else ""

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.canary import CAUGHT, DEBUG, SEEN, Search, everything
 from tests.imitation.tasks import (
     LOGS,
     STREAM,
@@ -22,7 +23,7 @@ from tests.imitation.tasks import (
     recorded,
     task_imitation,
 )
-from tests.kernels import Kernel, Shown, kernel
+from tests.kernels import Kernel, kernel
 from tests.notebook_runs import own_folders, run, write
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # jupyter_client's sockets
@@ -32,52 +33,13 @@ OVER = recorded("01-success", ended=True)
 LONG = invented(4, 300, ended=True)
 FOREIGN = replace(invented(9, 20, ended=True), owner="other")
 
-SEEN = """
-import gc
-def shown():
-    for one in gc.get_objects():
-        if str(type(one).__module__).startswith('blaxel_jupyter'):
-            yield repr(one)
-print('\\n'.join(shown()))
-"""
 PATIENCE = """
 from blaxel_jupyter import task_api, task_client
 task_api.READ_PATIENCE = task_client.READ_PATIENCE = task_client.FOLLOW_PATIENCE = 0.3
 task_api.TaskApi.status.__kwdefaults__['patience'] = 0.3
 """
-CAUGHT = """
-import traceback
-try:
-    get_ipython().run_line_magic({magic!r}, {line!r})
-except Exception as error:
-    told = traceback.TracebackException.from_exception(error, capture_locals=True)
-    print('caught', ''.join(told.format()), error.args, vars(error), sep='\\n')
-    print(vars(error.__cause__) if error.__cause__ else '')
-"""
-DEBUG = """
-import logging, sys
-logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, force=True)
-logging.getLogger().addHandler(logging.FileHandler('debug.log'))
-"""
-
-
-def spellings() -> list[bytes]:
-    """Return the key's significant part in every spelling in which it could be left somewhere."""
-    found = {CANARY, urllib.parse.quote(CANARY, safe=""), urllib.parse.quote(CANARY)}
-    found |= {json.dumps(CANARY)[1:-1], CANARY.removeprefix("sk-"), CANARY[::-1]}
-    texts = [text.encode() for text in found]
-    for shift in range(3):  # in the middle of a longer text, too
-        padded = b"\0" * shift + CANARY.encode()
-        for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            texts.append(encode(padded)[4 : len(padded) // 3 * 4])
-    return [*texts, CANARY.encode().hex().encode(), CANARY.encode("utf-16-le")]
-
-
-def is_clean(data: str | bytes, where: str) -> None:
-    """Assert that the key is not in it."""
-    data = data.encode("utf-8", "replace") if isinstance(data, str) else data
-    for text in spellings():
-        assert text not in data, f"the key is in {where}"
+SEARCH = Search(CANARY)
+is_clean = SEARCH.clean
 
 
 @pytest.fixture(scope="module")
@@ -111,13 +73,6 @@ def notebook(shared: Kernel, server: TaskImitation) -> Iterator[Kernel]:
     """The kernel; no fault of another test is left."""
     yield shared
     server._server.faults.clear()
-
-
-def everything(shown: Shown) -> str:
-    """Return all that a cell has left."""
-    return "\n".join(
-        [shown.text, *shown.lines, *map(str, (shown.displays, shown.updates, shown.error))]
-    )
 
 
 def test_the_key_is_found_where_it_is_left(notebook: Kernel) -> None:
@@ -236,11 +191,8 @@ def test_files(notebook: Kernel, folder: Path) -> None:
     write(folder / "saved.ipynb", [DEBUG, "%load_ext blaxel_jupyter", *CELLS])
     run("jupyter", "execute", "--inplace", "--allow-errors", "saved.ipynb", cwd=folder)
     assert "NotFoundError" in (folder / "saved.ipynb").read_text("utf-8")
-    paths = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    names = {path.name for path in paths}
+    names = SEARCH.folder(folder)
     assert {"saved.ipynb", "debug.log", "history.sqlite", "blaxel-local.json"} <= names
-    for path in paths:
-        is_clean(path.read_bytes(), path.name)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 500])

@@ -33,6 +33,13 @@ test("what is not known is left out", () => {
   expect(facts(HEADER as Header, 105, 2000)).toEqual(["5.0 s", "1,234 lines", "0 B", "2.00 kB/s"]);
 });
 
+test("the header says how many values were masked", () => {
+  const told = facts({ ...HEADER, masked: 1200 } as Header, 105, 0);
+  expect(told).toEqual(["5.0 s", "1,234 lines", "0 B", "1,200 values masked"]);
+  expect(facts({ ...HEADER, masked: 1 } as Header, 105, 0).at(-1)).toBe("1 value masked");
+  expect(facts({ ...HEADER, masked: 0 } as Header, 105, 0)).toHaveLength(3);
+});
+
 test("an exit code is shown when it says more than the word", () => {
   expect(statusText({ ...HEADER, status: "completed", exit_code: 0 } as Header)).toBe("completed");
   expect(statusText({ ...HEADER, status: "failed", exit_code: 3 } as Header)).toBe(

@@ -18,6 +18,8 @@ export interface Header extends Facts {
   bytes: number;
   integrity: string;
   local: boolean;
+  /** How many values, such as keys, are masked in the lines and the command. */
+  masked?: number;
   /** The name of the run in the notebook. */
   variable?: string;
   /** What a bad end means, and where in the log the errors are. */
@@ -203,8 +205,14 @@ export function facts(header: Header, now: number, rate: number): string[] {
   if (header.started !== null) parts.push(duration((header.ended ?? now) - header.started));
   parts.push(lines(header.lines));
   parts.push(size(header.bytes));
+  if (header.masked) parts.push(masked(header.masked));
   if (header.status === "running" && rate > 0) parts.push(`${size(rate)}/s`);
   return parts;
+}
+
+/** Say how many values were masked. */
+export function masked(n: number): string {
+  return `${grouped(n)} value${n === 1 ? "" : "s"} masked`;
 }
 
 export function duration(seconds: number): string {
