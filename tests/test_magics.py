@@ -229,18 +229,20 @@ def test_cwd(shell: Shell, tmp_path: Path) -> None:
 
 
 def test_env(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``-e KEY`` passes this environment's value and is silent; nothing else is passed."""
+    """``-e KEY`` passes this environment's value, masked where it is shown; nothing else is passed."""
     monkeypatch.setenv("PASSED_ON", "the value's")
     monkeypatch.setenv("NOT_PASSED_ON", "secret")
     shell.run('%%sandbox_exec -e PASSED_ON\necho "$PASSED_ON/$NOT_PASSED_ON"')
-    assert (shell.out, shell.err) == ("the value's/\n", "")
+    assert (shell.out, shell.err) == ("[PASSED_ON masked]/\n", "")
+    assert shell["_sandbox"].stdout == "the value's/\n"
 
 
 def test_env_value_warns(shell: Shell) -> None:
     """``-e KEY=VALUE`` works, more than once, and warns without printing the value."""
     with pytest.warns(UserWarning, match="saved with the notebook") as caught:
         shell.run('%%sandbox_exec -e A="two words" --env B==\necho "$A$B"')
-    assert shell.out == "two words=\n"
+    assert shell.out == "[A masked]=\n"
+    assert shell["_sandbox"].stdout == "two words=\n"
     assert [warning.filename for warning in caught] == ["%%sandbox_exec"] * 2
     assert "two words" not in str(caught[0].message)
 
