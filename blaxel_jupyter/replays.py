@@ -265,5 +265,10 @@ def _block(event: Event) -> tuple[str, str | None]:
 
 def _rest(event: Event, text: str) -> Event:
     """Return the event with the rest of its text only."""
-    name = next(name for name in ("inputTextDelta", "delta", "text") if name in event.data)
-    return read_event(json.dumps(event.data | {name: text}, ensure_ascii=False).encode())
+    own = "text" if event.delta is None else "delta"
+    name = "inputTextDelta" if _TEXTS[event.kind] == "input" else own
+    whose = {"id": event.block_id, "toolCallId": event.tool_call_id, "toolName": event.tool_name}
+    # Where no reader can read all of it, what counts is kept.
+    members = event.data or {key: value for key, value in whose.items() if value is not None}
+    said = json.dumps({**members, name: text}, ensure_ascii=False)
+    return read_event(said.encode("utf-8", "replace"), event.kind)

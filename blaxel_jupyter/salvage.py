@@ -10,7 +10,9 @@ import re
 from collections.abc import Iterator
 
 _SEPARATORS = re.compile(r"[\s,]*")
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]')
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*("?)|[][{}]', re.DOTALL)
+_READER = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
+"""Says where a value ends; a number may have any length."""
 
 
 def whole_values(text: str) -> Iterator[tuple[int, int]]:
@@ -38,7 +40,7 @@ def past_separators(text: str, at: int) -> int:
 def _end_of_value(text: str, at: int) -> int | None:
     """Return where the JSON value at ``at`` ends; None where it is cut, or there is none."""
     try:
-        return json.JSONDecoder(strict=False).raw_decode(text, at)[1]
+        return _READER.raw_decode(text, at)[1]
     except ValueError:
         return None
     except (
@@ -46,6 +48,8 @@ def _end_of_value(text: str, at: int) -> int | None:
     ):  # nested so deep that no reader takes it: count brackets, outside strings
         depth = 0
         for token in _BRACKETS.finditer(text, at):
+            if token[0].startswith('"') and not token[1]:
+                return None  # cut inside a string
             depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
             if depth <= 0:
                 return token.end()

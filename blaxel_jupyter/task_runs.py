@@ -185,8 +185,8 @@ class TaskRun(Followed):
 
         The service forgets a live run's times, tokens and cost: its log is made up from messages later.
         """
-        payloads, times = self.events.column("payload"), self.events.column("received")
-        Path(path).write_bytes(write_recording(zip(payloads, times, strict=True)))
+        columns = (self.events.column(name) for name in ("payload", "received", "type_raw"))
+        Path(path).write_bytes(write_recording(zip(*columns, strict=True)))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TaskRun:
@@ -257,7 +257,8 @@ class TaskRun(Followed):
 
     def read_events(self) -> list[Event]:
         """Return all recorded events as they were read."""
-        return [read_event(payload.encode()) for payload in self.events.column("payload")]
+        said = zip(self.events.column("payload"), self.events.column("type_raw"), strict=True)
+        return [read_event(payload.encode(), kind or "") for payload, kind in said]
 
     def start_again(self) -> None:
         """Drop all events: a better record of them is about to be recorded."""
