@@ -154,7 +154,10 @@ def _number(values: Any) -> int:
 # Reading
 
 _FIELD = re.compile(r"(level|stream|kind|source|seq|time)(:|[<>]=?)")
-_ENDS = re.compile(r"[\s()]")
+_SPACE = "\t\n\v\f\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+"""What stands between terms: what both Python and JavaScript take for space, and nothing else."""
+_SPACES = re.compile(f"[{_SPACE}]*")
+_ENDS = re.compile(f"[{_SPACE}()]")
 _VALUES = {"stream": ("stdout", "stderr", "system"), "kind": ("line", "gap", "notice")}
 _COMPARE = {">=": ge, ">": gt, "<=": le, "<": lt}
 _COLUMNS = {"level": "text", "source": "process", "time": "received"}
@@ -196,7 +199,7 @@ class _Reader:
         if self._word("NOT"):
             return _negated(self._one())
         following = self._source[self._at + 1 : self._at + 2]
-        if self._peek() == "-" and following and not following.isspace():
+        if self._peek() == "-" and following and not _SPACES.fullmatch(following):
             self._at += 1
             return _negated(self._plain())
         return self._plain()
@@ -357,8 +360,8 @@ class _Reader:
         return found
 
     def _skip(self) -> None:
-        while self._peek().isspace():
-            self._at += 1
+        if match := _SPACES.match(self._source, self._at):
+            self._at = match.end()
 
     def _fail(self, message: str, at: int) -> NoReturn:
         raise FilterError(message, at)

@@ -18,6 +18,9 @@ _EDGES = {
     "b": f"(?:(?<!{_WORD})(?={_WORD})|(?<={_WORD})(?!{_WORD}))",
     "B": f"(?:(?<!{_WORD})(?!{_WORD})|(?<={_WORD})(?={_WORD}))",
 }
+_LETTERS_I = "iI\u0130\u0131"
+_FOLDED_EDGES = {c: e.replace(_WORD, "(?-i:[A-Za-z0-9_\u017f\u212a])") for c, e in _EDGES.items()}
+"""Where words end in any case of letters: two more letters are those of words then, as in JavaScript."""
 _IN_CLASS = {"d": "0-9", "w": "A-Za-z0-9_", "s": r"\s", "S": r"\S"}
 
 
@@ -42,12 +45,13 @@ def compiled(source: str, *, ignore_case: bool) -> re.Pattern[str]:
     """
     flags = re.MULTILINE | (re.IGNORECASE if ignore_case else re.NOFLAG)
     try:
-        return re.compile(_translated(source), flags)
+        return re.compile(_translated(source, ignore_case=ignore_case), flags)
     except (re.error, OverflowError, RecursionError) as error:
         raise PatternError("the regular expression cannot be read", 0) from error
 
 
-def _translated(source: str) -> str:
+def _translated(source: str, *, ignore_case: bool) -> str:
+    fold = _folded if ignore_case else str
     out: list[str] = []
     groups: list[tuple[int, bool]] = []  # where each begins, and whether it may be repeated
     repeatable = False  # whether the last thing may be
@@ -56,11 +60,12 @@ def _translated(source: str) -> str:
         start, c = at, source[at]
         at += 1
         if c == "\\":
+            edge = _FOLDED_EDGES.get(source[at : at + 1]) if ignore_case else None
             piece, at, repeatable = _escape(source, at)
-            out.append(piece)
+            out.append(edge or fold(piece))
         elif c == "[":
             piece, at = _class(source, at)
-            out.append(piece)
+            out.append(fold(piece))
             repeatable = True
         elif c == "(":
             if source.startswith(("?:", "?=", "?!"), at):
@@ -91,11 +96,31 @@ def _translated(source: str) -> str:
             out.append(c)
             repeatable = False
         else:
-            out.append(c if c == "." else _one_line(re.escape(c)))
+            out.append(c if c == "." else fold(_one_line(re.escape(c))))
             repeatable = True
     if groups:
         raise PatternError("the group is not closed", groups[-1][0])
     return "".join(out)
+
+
+def _folded(piece: str) -> str:
+    """Keep what takes one character, in any case of letters, from taking one i for another.
+
+    Python takes the Turkish letters for the Latin one; JavaScript, and Unicode's simple folding, do not.
+    """
+    if piece.startswith(
+        "[^"
+    ):  # all but what the class takes; Python's own knows no case beyond U+FFFF
+        return rf"(?:(?!{_folded(f'[{piece[2:-3]}]')})[^\n])"
+    try:
+        if not any(re.match(piece, letter, re.IGNORECASE) for letter in _LETTERS_I):
+            return piece
+        taken = {letter for letter in _LETTERS_I if re.match(piece, letter)}
+    except re.error:  # told when the whole is compiled
+        return piece
+    taken |= set("iI") if taken.intersection("iI") else set()
+    others = f"(?![{_LETTERS_I}]){piece}"
+    return f"(?:{others}|(?-i:[{''.join(sorted(taken))}]))" if taken else f"(?:{others})"
 
 
 def literal_of(source: str) -> str:

@@ -163,7 +163,7 @@ def sgr(parameters: str, style: Style) -> Style:
     """Apply the parameters of one SGR sequence; unknown ones (conceal and blink too) do nothing."""
     if re.search("[^0-9;:]", parameters):
         return style
-    groups = [[int(part[:6] or 0) for part in group.split(":")] for group in parameters.split(";")]
+    groups = [list(map(_number, group.split(":"))) for group in parameters.split(";")]
     i = 0
     while i < len(groups):
         group, code = groups[i], groups[i][0]
@@ -190,6 +190,11 @@ def sgr(parameters: str, style: Style) -> Style:
         elif 40 <= code <= 47 or 100 <= code <= 107:
             style = replace(style, bg=code - (40 if code < 50 else 92))
     return style
+
+
+def _number(part: str) -> int:
+    """Read a parameter; one that is longer than any is none of those that are known, either."""
+    return int(part.lstrip("0")[:6] or 0)
 
 
 def _extended(given: list[int]) -> Colour | None:

@@ -151,9 +151,9 @@ const FLAGS: Record<number, Partial<Style>> = {
 export function sgr(parameters: string, before: Style): Style {
   if (/[^0-9;:]/.test(parameters)) return before;
   let style = before;
-  const groups = parameters.split(";");
+  const groups = parameters.split(";").map((group) => group.split(":").map(Number)); // "" is 0
   for (let i = 0; i < groups.length; i++) {
-    const group = groups[i].split(":").map((part) => (part === "" ? 0 : Number(part)));
+    const group = groups[i];
     const code = group[0];
     if (code === 38 || code === 48) {
       let given: number[];
@@ -161,8 +161,9 @@ export function sgr(parameters: string, before: Style): Style {
         given = group.slice(1);
         if (given[0] === 2 && given.length > 4) given.splice(1, 1); // 38:2:<colour space>:r:g:b
       } else {
-        const mode = Number(groups[i + 1]);
-        given = groups.slice(i + 1, i + (mode === 5 ? 3 : mode === 2 ? 5 : 2)).map(Number);
+        const mode = groups[i + 1]?.[0];
+        const size = mode === 5 ? 3 : mode === 2 ? 5 : 2;
+        given = groups.slice(i + 1, i + size).map(([first]) => first);
         i += given.length;
       }
       const colour = extended(given);

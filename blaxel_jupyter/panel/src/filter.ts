@@ -69,7 +69,12 @@ export function parse(expression: string): Term {
 }
 
 const FIELD = /(level|stream|kind|source|seq|time)(:|[<>]=?)/y;
-const BARE = /[^\s()]*/y;
+// What both JavaScript and Python take for space, and nothing else.
+const SPACE = String.raw`\t\n\v\f\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000`;
+const SPACES = new RegExp(`[${SPACE}]*`, "y");
+const BARE = new RegExp(`[^${SPACE}()]*`, "y");
+const END_OF_WORD = new RegExp(`^[${SPACE}()]?$`);
+const MINUS = new RegExp(`-[^${SPACE}]`, "y");
 const QUOTED = /"((?:[^"\\]|\\.)*)"/sy;
 const VALUES: Record<string, string[]> = {
   stream: ["stdout", "stderr", "system"],
@@ -117,7 +122,8 @@ class Reader {
 
   #one(): Term {
     if (this.#word("NOT")) return negated(this.#one());
-    if (!/^-\S/.test(this.source.slice(this.#at, this.#at + 2))) return this.#plain();
+    MINUS.lastIndex = this.#at;
+    if (!MINUS.test(this.source)) return this.#plain();
     this.#at += 1;
     return negated(this.#plain());
   }
@@ -244,7 +250,7 @@ class Reader {
   #moment(value: string, at: number): [number, number] {
     const [, day, minute, second, fraction] = TIME.exec(value) ?? [];
     const start = Date.parse(`${day}T${minute ?? "00:00"}:${second ?? "00"}Z`);
-    if (Number.isNaN(start) || !new Date(start).toISOString().startsWith(day)) {
+    if (Number.isNaN(start) || day < "0001" || !new Date(start).toISOString().startsWith(day)) {
       this.#fail("time is written as 2026-11-22T10:05:30, in UTC", at);
     }
     let unit = 1e6 * (minute === undefined ? 86_400 : second === undefined ? 60 : 1);
@@ -281,7 +287,7 @@ class Reader {
 
   #ahead(word: string): boolean {
     const end = this.#at + word.length;
-    return this.source.startsWith(word, this.#at) && /^[\s()]?$/.test(this.source.charAt(end));
+    return this.source.startsWith(word, this.#at) && END_OF_WORD.test(this.source.charAt(end));
   }
 
   #word(word: string): boolean {
@@ -294,7 +300,9 @@ class Reader {
   }
 
   #skip(): void {
-    while (/\s/.test(this.#peek)) this.#at += 1;
+    SPACES.lastIndex = this.#at;
+    SPACES.test(this.source);
+    this.#at = SPACES.lastIndex;
   }
 
   #fail(message: string, at: number): never {
