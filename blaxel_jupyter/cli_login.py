@@ -37,7 +37,12 @@ def read_config(home: Path | None) -> dict[str, Any]:
         return config if isinstance(config, dict) else {}
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
-    except (yaml.YAMLError, RecursionError):
+    except (
+        yaml.YAMLError,
+        RecursionError,
+        ValueError,
+        OverflowError,
+    ):  # a character beyond Unicode
         pass
     raise unreadable(CONFIG, line)
 
@@ -94,7 +99,7 @@ def write_tokens(home: Path | None, workspace: str, old_refresh: str, new: dict[
         except OSError:
             Path(temporary).unlink(missing_ok=True)
             raise
-    except (OSError, UnicodeError, RecursionError, yaml.YAMLError):
+    except (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError):
         return False
     return True
 

@@ -254,7 +254,9 @@ def from_token_answer(creds: Blaxel, answer: object, now: float) -> Blaxel:
             "Check BL_API_URL; else log in again with `bl login`."
         )
     life = fields.get("expires_in")
-    ends = now + life if isinstance(life, int | float) and not isinstance(life, bool) else None
+    if isinstance(life, bool) or not isinstance(life, int | float) or not abs(life) < 1e12:
+        life = None
+    ends = None if life is None else now + life
     rotated = refresh if creds.kind == "login" and isinstance(refresh, str) and refresh else None
     return replace(
         creds,
@@ -352,6 +354,7 @@ def _jwt_expiry(token: str) -> float | None:
     try:
         payload = token.split(".")[1]
         claims = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
-        return float(json.loads(claims)["exp"])
+        ends = float(json.loads(claims)["exp"])
+        return ends if abs(ends) < 1e12 else None
     except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
         return None

@@ -28,6 +28,10 @@ HEADER_SAFE = re.compile("[!-~]+")
 """What an HTTP header carries unharmed: visible ASCII."""
 
 
+LARGEST = 1 << 20
+"""Characters of all values of one file together."""
+
+
 class Found(NamedTuple):
     """One setting that has a value; as text, its name and place only."""
 
@@ -129,16 +133,19 @@ def _anyone_writes(folder: Path) -> bool:
 
 def _dotenv(path: Path, where: str, environment: Place) -> dict[str, str]:
     """Parse as python-dotenv does, ``${NAME}`` included, but refuse a line that it would skip."""
-    values = Hidden()
+    values, known = Hidden(), Hidden(environment.values)
+    size = 0
     for binding in parse_stream(StringIO(read(path, where))):
         if binding.error:
             skipped = binding.original.string
             blank = skipped[: len(skipped) - len(skipped.lstrip())].count("\n")
             raise unreadable(where, binding.original.line + blank)
         if binding.key and binding.value is not None:
-            known = Hidden({**environment.values, **values})
-            atoms = parse_variables(binding.value)
-            values[binding.key] = "".join(atom.resolve(known) for atom in atoms)
+            parts = [atom.resolve(known) for atom in parse_variables(binding.value)]
+            size += sum(map(len, parts))
+            if size > LARGEST:  # values made of values double with each line
+                raise unreadable(where, binding.original.line)
+            values[binding.key] = known[binding.key] = "".join(parts)
     return values
 
 

@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import hmac
 import http.client
-import json
 import os
 import secrets
 import signal
@@ -22,8 +21,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated
 
+import msgspec
 from jupyter_core.paths import jupyter_runtime_dir
 from platformdirs import user_state_path
 
@@ -78,15 +78,41 @@ def find() -> Service | None:
     """
     path = runtime_file()
     try:
-        facts = json.loads(private.read_own(path))
-        key, other = str(facts["token"]), str(facts.get("other_token", ""))
-        service = Service(str(facts["url"]), key, int(facts["pid"]), other)
-        port = int(facts["port"])
+        data = private.read_own(path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ProtocolError(f"{path} cannot be read: {error}. Delete it and try again.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
+    service, port = read_runtime(data, path)
     return service if _answers(service, port) else None
+
+
+def read_runtime(data: str | bytes, path: Path) -> tuple[Service, int]:
+    """Read what the runtime file holds: the service, and its port.
+
+    Raises:
+        ProtocolError: they are not what a service writes.
+    """
+    try:
+        facts = _FACTS.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _unreadable(path, error) from error
+    return Service(facts.url, facts.token, facts.pid, facts.other_token), facts.port
+
+
+class _Facts(msgspec.Struct):
+    url: Annotated[str, msgspec.Meta(pattern="^[!-~]+$")]
+    port: Annotated[int, msgspec.Meta(gt=0, lt=1 << 16)]
+    token: Annotated[str, msgspec.Meta(pattern="^[!-~]+$")]
+    pid: Annotated[int, msgspec.Meta(gt=0, lt=1 << 31)]
+    other_token: Annotated[str, msgspec.Meta(pattern="^[!-~]*$")] = ""
+
+
+_FACTS = msgspec.json.Decoder(_Facts)
+
+
+def _unreadable(path: Path, error: Exception) -> ProtocolError:
+    return ProtocolError(f"{path} cannot be read: {error}. Delete it and try again.")
 
 
 def _answers(service: Service, port: int) -> bool:
@@ -224,7 +250,8 @@ def _alive(pid: int) -> bool:
 
 
 def _holds_runtime_file(service: Service) -> bool:
+    path = runtime_file()
     try:
-        return bool(json.loads(private.read_own(runtime_file()))["token"] == service.token)
-    except FileNotFoundError:
+        return read_runtime(private.read_own(path), path)[0].token == service.token
+    except (FileNotFoundError, UnicodeDecodeError, ProtocolError):
         return False

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+import msgspec
 
 
 @dataclass(slots=True)
@@ -44,8 +47,13 @@ class Facts:
 
     @classmethod
     def load_all(cls, folder: Path) -> Iterator[Facts]:
-        """Read what an earlier service has saved, oldest first; members unknown here are left out."""
-        known = {each.name for each in fields(cls)}
+        """Read what an earlier service has saved, oldest first; members unknown here are left out.
+
+        A file that is damaged is passed over: the service has to start.
+        """
         for path in sorted(folder.glob("*.json")):
-            members = json.loads(path.read_text())
-            yield cls(**{name: value for name, value in members.items() if name in known})
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                yield _READER.decode(path.read_bytes())
+
+
+_READER = msgspec.json.Decoder(Facts)

@@ -41,10 +41,11 @@ class Sandboxes:
 
     def names(self) -> list[str]:
         """Return the names in alphabetical order."""
-        return sorted(path.parent.name for path in self._folder.glob("*/sandbox.json"))
+        paths = self._folder.glob("*/sandbox.json")
+        return sorted(path.parent.name for path in paths if read_record(path) is not None)
 
     def __contains__(self, name: str) -> bool:
-        return bool(_NAME.fullmatch(name)) and self._record(name).exists()
+        return bool(_NAME.fullmatch(name)) and read_record(self._record(name)) is not None
 
     def __iter__(self) -> Iterator[Processes]:
         return iter(self._processes.values())
@@ -55,11 +56,11 @@ class Sandboxes:
         Raises:
             KeyError: there is no such sandbox.
         """
-        if name not in self:
+        record = read_record(self._record(name)) if _NAME.fullmatch(name) else None
+        if record is None:
             if name != DEFAULT:
                 raise KeyError(name)
             return self.create({"metadata": {"name": name}})
-        record: Record = json.loads(self._record(name).read_text())
         return record
 
     def create(self, body: Record) -> Record:
@@ -129,6 +130,18 @@ class Sandboxes:
 
     def _record(self, name: str) -> Path:
         return self._folder / name / "sandbox.json"
+
+
+def read_record(path: Path) -> Record | None:
+    """Read a sandbox's record; None if there is none, or it is damaged."""
+    try:
+        record = json.loads(path.read_text())
+        if not isinstance(record["metadata"]["name"], str):
+            return None
+        _environment(record)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return dict(record)
 
 
 def _environment(body: Record) -> dict[str, str]:

@@ -20,8 +20,8 @@ from pathlib import Path
 import uvicorn
 
 from blaxel_jupyter import __version__
-from blaxel_jupyter.errors import TransportError
-from blaxel_jupyter.local import find, limits, private, runtime_file
+from blaxel_jupyter.errors import ProtocolError, TransportError
+from blaxel_jupyter.local import find, limits, private, read_runtime, runtime_file
 from blaxel_jupyter.local.app import application
 from blaxel_jupyter.local.capture import Wakeups
 from blaxel_jupyter.local.door import Door
@@ -182,8 +182,8 @@ def publish(url: str, token: str, other_token: str, folder: Path) -> Path:
 def withdraw(token: str) -> None:
     """Remove the runtime file, if it is still this service's."""
     path = runtime_file()
-    with suppress(OSError, ValueError, KeyError, TypeError):  # gone, or another's by now
-        if json.loads(private.read_own(path))["token"] == token:
+    with suppress(OSError, UnicodeDecodeError, ProtocolError):  # gone, or another's by now
+        if read_runtime(private.read_own(path), path)[0].token == token:
             path.unlink()
 
 

@@ -166,12 +166,22 @@ def write_ending(path: Path, ending: Ending) -> None:
 
 
 def read_ending(path: Path) -> Ending | None:
-    """Read what the keeper wrote; None if the command has not ended or its keeper was killed."""
+    """Read what the keeper wrote; None if the command has not ended or its keeper was killed.
+
+    None, too, if the file is damaged: then nobody knows how it ended.
+    """
     try:
         facts = json.loads(path.read_text())
-    except FileNotFoundError:
+        code, ended = facts["code"], facts["ended"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return Ending(facts["code"], facts["ended"])
+    known = isinstance(code, int) and abs(code) < 1 << 31
+    return Ending(code, ended) if known and _is_time(ended) else None
+
+
+def _is_time(value: object) -> bool:
+    """Whether it is a time in seconds that can be written as a date."""
+    return isinstance(value, int | float) and 0 <= value < 1e11
 
 
 def identity(pid: int) -> str:
