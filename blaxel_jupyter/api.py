@@ -36,8 +36,8 @@ READ_PATIENCE = 5.0
 NOT_HERE = {400, 403, 404, 405, 500, 501}
 """Statuses with which a sandbox says that it has no such file, or no files at all to give."""
 
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-_SIZE = re.compile(r"bytes \*/(\d+)")
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
+_SIZE = re.compile(r"bytes \*/(\d{1,18})", re.ASCII)
 
 Report = Callable[[str | None], None]
 

@@ -15,15 +15,37 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a strict reader raises on what it cannot read."""
 
 
+DEEPEST = 200
+"""Levels of values in one another that are read: what is read is written again, further down a stack."""
+
+
 def lenient(body: bytes | msgspec.Raw) -> Any:
-    """Decode JSON as far as any reader can: NaN, lone surrogates and bytes that are not UTF-8 pass."""
+    """Decode JSON as far as any reader can: NaN, lone surrogates and bytes that are not UTF-8 pass.
+
+    None for what no reader can read, or is nested deeper than ``DEEPEST``.
+    """
     try:
-        return msgspec.json.decode(body)
+        value = msgspec.json.decode(body)
     except UNREADABLE:
         try:
-            return json.loads(str(body, "utf-8", "replace"), strict=False)
+            value = json.loads(str(body, "utf-8", "replace"), strict=False)
         except (ValueError, RecursionError):
             return None
+    is_nested = isinstance(value, dict | list)
+    return None if is_nested and is_deep(value, bytes(body)) else value
+
+
+def is_deep(value: object, body: bytes) -> bool:
+    """Tell whether a value that was read from ``body`` is nested deeper than ``DEEPEST``."""
+    if body.count(b"[") + body.count(b"{") <= DEEPEST:
+        return False
+    level: list[Any] = [value] if isinstance(value, dict | list) else []
+    for _ in range(DEEPEST):
+        inner = [one.values() if isinstance(one, dict) else one for one in level]
+        level = [one for some in inner for one in some if isinstance(one, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def is_json(data: bytes) -> bool:

@@ -87,19 +87,19 @@ class Process:
                 data=repr(answer).encode(),
             )
         member: dict[str, Any] = answer
-        ended = member.get("completedAt") or None
+        ended = _words(member.get("completedAt"))
         return cls(
             name=str(member["name"]),
             pid=str(member["pid"]),
             command=str(member.get("command") or ""),
             status=str(member["status"]),
-            exit_code=int(member.get("exitCode") or 0) if ended else None,
-            started=member.get("startedAt") or None,
+            exit_code=_whole(member.get("exitCode")) if ended else None,
+            started=_words(member.get("startedAt")),
             ended=ended,
             working_dir=str(member.get("workingDir") or ""),
             restart_on_failure=bool(member.get("restartOnFailure")),
-            max_restarts=int(member.get("maxRestarts") or 0),
-            restart_count=int(member.get("restartCount") or 0),
+            max_restarts=_whole(member.get("maxRestarts")),
+            restart_count=_whole(member.get("restartCount")),
             keep_alive=bool(member.get("keepAlive")),
             stdout=str(member.get("stdout") or ""),
             stderr=str(member.get("stderr") or ""),
@@ -113,6 +113,15 @@ class Process:
             and self.restart_on_failure
             and (self.max_restarts < 0 or self.restart_count < self.max_restarts)
         )
+
+
+def _whole(value: object) -> int:
+    """Return a number that is whole and that a table can hold; 0 for anything else."""
+    return value if isinstance(value, int) and abs(value) < 1 << 63 else 0
+
+
+def _words(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def encode_chunk(stream: Stream, data: bytes) -> bytes:
@@ -137,21 +146,23 @@ class TextDecoder:
         )
     )
     _LONGEST = max(len(token) for token in (TRUNCATED, FELL_BEHIND, *NOTICES))
+    _ERROR = b'{"error":'
+    _LONGEST_ERROR = 4096
 
     def __init__(self) -> None:
         self._stream = ""
         self._held = b""
+        self._begun = False  # whether what came is known to be output
 
     def feed(self, data: bytes) -> list[tuple[str, bytes]]:
         """Return what can be told from the bytes so far; the start of a possible token waits."""
         data = self._held + data
         self._held = b""
         pieces: list[tuple[str, bytes]] = []
-        if not self._stream and b'{"error":'.startswith(data[:9]):
-            if not data.endswith(b"}"):
-                self._held = data
-                return pieces
-            return [("error", data)]
+        if self._may_be_error(data):  # told at the end: only all of the answer is one
+            self._held = data
+            return pieces
+        self._begun = self._begun or bool(data)
         start = 0
         for token in self._TOKENS.finditer(data):
             self._put(pieces, data[start : token.start()])
@@ -165,11 +176,16 @@ class TextDecoder:
     def close(self) -> list[tuple[str, bytes]]:
         """Return what was held back: at the end of the stream it is output after all."""
         pieces: list[tuple[str, bytes]] = []
-        if not self._stream and self._held.startswith(b'{"error":'):
-            return [("error", self._held)]
-        self._put(pieces, self._held)
-        self._held = b""
+        held, self._held = self._held, b""
+        if self._may_be_error(held) and held.startswith(self._ERROR):
+            return [("error", held)]
+        self._put(pieces, held)
         return pieces
+
+    def _may_be_error(self, data: bytes) -> bool:
+        """Whether all there was may be the answer to an unknown process, or its beginning."""
+        begins = data.startswith(self._ERROR) or self._ERROR.startswith(data)
+        return not self._begun and begins and len(data) <= self._LONGEST_ERROR
 
     def _take(self, pieces: list[tuple[str, bytes]], token: bytes) -> None:
         for stream, marker in MARKERS.items():
@@ -244,9 +260,9 @@ class EventDecoder:
         if not line or line == KEEPALIVE.strip():
             return None
         try:
-            value = json.loads(line)
+            value = json.loads(line.decode())
             kind, data = str(value["type"]), str(value.get("data", ""))
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             self.malformed += 1
             return None
         if kind == "keepalive" or (kind == "stdout" and data == KEEPALIVE.decode()):

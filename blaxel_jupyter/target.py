@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import anyio.to_thread
 
 from blaxel_jupyter import credentials
-from blaxel_jupyter.errors import BlaxelError, CredentialsError, NotFoundError, StatusError
+from blaxel_jupyter.errors import (
+    BlaxelError,
+    CredentialsError,
+    NotFoundError,
+    ProtocolError,
+    StatusError,
+)
 from blaxel_jupyter.retries import retried
 from blaxel_jupyter.transport import Auth, HeaderAuth, Http, KeyAuth, auth_for, read_json
 
@@ -49,18 +55,34 @@ class Sandbox:
 
     @classmethod
     def parse(cls, record: Any) -> Sandbox:
-        """Read a Sandbox object of the control plane."""
-        metadata, spec = record.get("metadata") or {}, record.get("spec") or {}
-        runtime = spec.get("runtime") or {}
+        """Read a Sandbox object of the control plane.
+
+        Raises:
+            ProtocolError: it is no object.
+        """
+        if not isinstance(record, dict):
+            raise ProtocolError("The answer is not a sandbox. Check BL_API_URL.")
+        metadata = _member(record, "metadata", dict) or {}
+        spec = _member(record, "spec", dict) or {}
+        runtime = _member(spec, "runtime", dict) or {}
         return cls(
-            name=str(metadata.get("name") or ""),
-            status=str(record.get("status") or ""),
-            url=(metadata.get("url") or "").rstrip("/") or None,
-            image=runtime.get("image"),
-            memory=runtime.get("memory"),
-            region=spec.get("region"),
-            created=metadata.get("createdAt"),
+            name=_member(metadata, "name", str) or "",
+            status=_member(record, "status", str) or "",
+            url=(_member(metadata, "url", str) or "").rstrip("/") or None,
+            image=_member(runtime, "image", str),
+            memory=_member(runtime, "memory", int),
+            region=_member(spec, "region", str),
+            created=_member(metadata, "createdAt", str),
         )
+
+
+_Member = TypeVar("_Member")
+
+
+def _member(record: object, name: str, kind: type[_Member]) -> _Member | None:
+    """Return a member of a JSON object; None where it is missing or of another type."""
+    value = record.get(name) if isinstance(record, dict) else None
+    return value if isinstance(value, kind) else None
 
 
 class ControlPlane:
@@ -86,11 +108,13 @@ class ControlPlane:
         while True:
             query = f"?limit=50&showTerminated=false&sort=name:asc&cursor={quote(cursor, safe='')}"
             answer = await self._read("/sandboxes" + query)
-            records = answer if isinstance(answer, list) else answer.get("data") or []
-            found += [Sandbox.parse(record) for record in records]
-            meta = {} if isinstance(answer, list) else answer.get("meta") or {}
-            cursor = str(meta.get("nextCursor") or "")
-            if not meta.get("hasMore") or not cursor:
+            if not isinstance(answer, dict | list):
+                raise ProtocolError("The answer is not a list of sandboxes. Check BL_API_URL.")
+            records = answer if isinstance(answer, list) else _member(answer, "data", list)
+            found += [Sandbox.parse(record) for record in records or []]
+            meta = _member(answer, "meta", dict) or {}
+            former, cursor = cursor, _member(meta, "nextCursor", str) or ""
+            if not meta.get("hasMore") or cursor in {"", former}:
                 return found
 
     async def create(

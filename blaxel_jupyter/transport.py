@@ -7,6 +7,7 @@ error bodies and credentials' headers, not what a route means; client and contro
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import time
 import weakref
@@ -29,6 +30,7 @@ from blaxel_jupyter.errors import (
     StatusError,
     TransportError,
 )
+from blaxel_jupyter.json_values import UNREADABLE, is_deep
 
 API_VERSION = "2026-04-28"
 """Without it the control plane's lists are not paged (protocol 2)."""
@@ -290,21 +292,27 @@ class Http:
         return pools[scheme]
 
 
+_KEEPALIVES = re.compile(rb"(?:\[keepalive\]\n)*")
+
+
 def read_json(body: bytes) -> Any:
     """Read a JSON body, without the keepalive lines that may stand before it (protocol 4.4).
 
     Raises:
         ProtocolError: it is not JSON.
     """
-    while body.startswith(b"[keepalive]\n"):
-        body = body[len(b"[keepalive]\n") :]
+    body = body[_KEEPALIVES.match(body).end() :]  # type: ignore[union-attr]  # it matches nothing, too
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        what = "an HTML page" if _is_html(body) else "something that is not JSON"
-        raise ProtocolError(
-            f"The server answered with {what}. Check the address.", data=body
-        ) from error
+        value = msgspec.json.decode(body)
+        if not is_deep(value, body):
+            return value
+        problem: Exception | None = None
+    except UNREADABLE as error:
+        problem = error
+    what = "an HTML page" if _is_html(body) else "something that is not JSON"
+    raise ProtocolError(
+        f"The server answered with {what}. Check the address.", data=body
+    ) from problem
 
 
 def status_error(
@@ -353,8 +361,8 @@ def _said(body: bytes) -> str:
     if gateway is not None:
         return _short(f"{gateway.get('code', '')} {gateway.get('message', '')}")
     try:
-        answer = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        answer = read_json(body)
+    except ProtocolError:
         return _short(body.decode("utf-8", "replace"))
     if not isinstance(answer, dict):
         return ""
@@ -364,8 +372,8 @@ def _said(body: bytes) -> str:
 def _gateway_words(body: bytes) -> dict[str, Any] | None:
     """Return the gateway's error object, None if the sandbox or the control plane answered."""
     try:
-        answer = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        answer = read_json(body)
+    except ProtocolError:
         return None
     inner = answer.get("error") if isinstance(answer, dict) else None
     return inner if isinstance(inner, dict) else None
@@ -376,6 +384,8 @@ def _is_html(body: bytes) -> bool:
 
 
 def _short(text: str) -> str:
+    if len(text) > 10_000:
+        text = f"{text[:5000]} {text[-5000:]}"
     words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     if len(words) <= 300:
         return words
