@@ -221,7 +221,7 @@ def raw_block(data: bytes) -> None:
 def logs_answer(data: bytes) -> None:
     """The server's own log is text for both streams, or the answer breaks the protocol."""
     try:
-        said = api.logs_of(read_json(data))
+        said = api._texts(read_json(data))
     except BlaxelError as error:
         assert isinstance(error, ProtocolError)
         return
