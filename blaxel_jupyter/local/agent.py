@@ -28,7 +28,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from blaxel_jupyter.local import family, holes
+from blaxel_jupyter.local import family, holes, private
 from blaxel_jupyter.local.capture import Stream
 from blaxel_jupyter.local.live_run import Emit, Outcome
 from blaxel_jupyter.local.processes import (
@@ -87,7 +87,7 @@ class LocalAgent:
         """
         began = time.monotonic()
         path = self._sandboxes.processes(DEFAULT).work / self._folder
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.make_folder(path)
         before = _snapshot(path)
         self._begin()
         failure: str | None = None
@@ -160,7 +160,7 @@ class LocalAgent:
     async def _execute(self, step: Step, call: Event) -> int | None:
         """Run a step to its end and tell its output; return its exit code, None if nobody knows it."""
         table = self._sandboxes.processes(DEFAULT)
-        (table.work / self._folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.make_folder(table.work / self._folder)
         command = step.command
         if step.bash and shutil.which("bash"):
             command = f"exec bash -c {shlex.quote(command)}"

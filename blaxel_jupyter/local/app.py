@@ -151,6 +151,7 @@ def application(
     ]
     failed = dict.fromkeys((400, 404, 405, 408, 413, 500, 503), _failed)
     app = Starlette(routes=routes, exception_handlers=failed)
+    app.router.redirect_slashes = False
     port = url.rpartition(":")[2]
     hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
     return Guard(app, token, other_token, hosts, sandboxes)

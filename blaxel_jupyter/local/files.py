@@ -17,10 +17,12 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from blaxel_jupyter.local import private
 from blaxel_jupyter.local.answers import (
     MAX_BODY,
     NO_CACHE,
@@ -46,6 +48,15 @@ MAX_PARTS = 4 * BLOCK
 
 _SHARED = re.compile(r"/tmp/blaxel-jupyter-[A-Za-z0-9._-]+")
 _STAT = re.compile(r"/proc/(\d+)/stat")
+
+
+class _AnyPath(PathConvertor):
+    """A path in a route that may hold any character: Starlette's own ends at a line's end."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("any_path", _AnyPath())
 
 
 class RefusedError(Exception):
@@ -176,7 +187,7 @@ def _process_stat(pid: int, name: str, table: Processes) -> Response:
 def _download(request: Request, file: int, facts: os.stat_result, name: str) -> Response:
     """Answer as protocol 4.9's table says; owns the open file."""
     size, modified = facts.st_size, formatdate(int(facts.st_mtime), usegmt=True)
-    quoted = name.encode("ascii", "replace").decode().replace('"', "_")
+    quoted = re.sub(r'[^ -~]|["\\]', "_", name)  # what ends a header, or its quotes, is no name
     headers = {"Content-Disposition": f'attachment; filename="{quoted}"'}
     wanted = request.headers.get("range")
     if request.headers.get("if-range", modified) != modified:
@@ -326,13 +337,15 @@ async def _upload(request: Request) -> dict[str, Any]:
 
 def _write(path: Path, data: bytes, mode: int) -> None:
     """Write a file whole; one in /tmp must be new and is private, whatever was asked."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe must not stop us
     if _SHARED.fullmatch(str(path)):
         flags, mode = flags | os.O_EXCL, 0o600
     else:
         flags |= os.O_TRUNC
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private.make_folder(path.parent)
     with os.fdopen(os.open(path, flags, mode), "wb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise RefusedError(f"{path.name}: not a regular file")
         os.fchmod(file.fileno(), mode)
         file.write(data)
 
@@ -407,11 +420,11 @@ class Watch:
 
 def file_routes(prefix: str) -> list[Route]:
     """Return the routes of this module under a URL prefix."""
-    file = prefix + "/filesystem/{path:path}"
+    file = prefix + "/filesystem/{path:any_path}"
     return [
         Route(file, head, methods=["HEAD"]),
         Route(file, get_file, methods=["GET"]),
         Route(file, put_file, methods=["PUT"]),
         Route(file, delete_file, methods=["DELETE"]),
-        Route(prefix + "/watch/filesystem/{path:path}", watch, methods=["GET"]),
+        Route(prefix + "/watch/filesystem/{path:any_path}", watch, methods=["GET"]),
     ]

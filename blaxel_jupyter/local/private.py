@@ -21,12 +21,14 @@ def make_folder(path: Path) -> None:
     Raises:
         OSError: it cannot be made.
     """
-    if path.is_dir():
-        return
-    make_folder(path.parent)
-    with suppress(FileExistsError):
-        path.mkdir(0o700)
-        path.chmod(0o700)  # also under a umask that leaves nothing
+    missing = []
+    while not path.is_dir() and path != path.parent:
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        with suppress(FileExistsError):
+            folder.mkdir(0o700)
+            folder.chmod(0o700)  # also under a umask that leaves nothing
 
 
 def own_folder(path: Path) -> None:
