@@ -85,7 +85,7 @@ def _versions() -> Iterator[str]:
 
 
 def _front_end() -> Iterator[tuple[bool | None, str]]:
-    for name in ("panel.js", "task-panel.js", "panel.css"):
+    for name in ("panel.js", "task-panel.js", "later.js", "panel.css"):
         asset = files("blaxel_jupyter") / "panel" / "dist" / name
         if asset.is_file():
             yield True, f"{name}: {len(asset.read_bytes())} bytes"

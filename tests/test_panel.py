@@ -97,6 +97,17 @@ def test_a_flush_is_one_message() -> None:
     assert panel.wire[1][0]["status"]["status"] == "stopped"
 
 
+def test_the_second_part_of_the_front_end_is_sent_when_asked_for() -> None:
+    """It is none of the widget's state; each request is answered, with the same script."""
+    panel = Panel(Run("one"))
+    for number in (7, 8):
+        reply = panel.hear({"kind": "later", "id": number, "name": "../widget.py"})
+        assert (reply["kind"], reply["id"]) == ("later", number)
+        [script] = panel.wire[-1][1]
+        assert b" as worker}" in script
+        assert script.decode() not in str(panel.get_state())
+
+
 def test_rows_keep_their_stream_kind_origin_time_and_size() -> None:
     """One flag byte, one float of milliseconds, and sizes only where there are any."""
     run = Run()

@@ -42,6 +42,9 @@ BURST = 4
 SCRIPTS = {"log": "panel.js", "task": "task-panel.js"}
 """Each kind of panel has a script of its own, so that it carries no more than it shows."""
 
+LATER = "later.js"
+"""What both load when they show something: sent when it is asked for, so no notebook keeps it."""
+
 
 class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     """A live view of one run, a process's lines or an agent's story, or of several in one log.
@@ -209,6 +212,8 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             return  # not ours: without an id there is nothing to answer to
         if message.get("kind") == "page":
             self._page(number, message.get("from"), message.get("n"))
+        elif message.get("kind") == "later":
+            self._reply({"kind": "later", "id": number}, [_asset(LATER).encode()])
         elif message.get("kind") == "command":
             self._obey(number, message.get("verb"), message.get("source"))
         else:

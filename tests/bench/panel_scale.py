@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.bench.panel_lines import LAB_FLAGS, Tab, chromium, document, run_next, running_lab
 
+BEGAN = time.monotonic()
 LINES = (100_000, 1_000_000)
 RENDERER_MB = 600
 KERNEL_MB = 400
@@ -184,6 +186,7 @@ def measure(folder: Path, address: Any, tab: Tab, lines: int) -> Result:
     tab.trace()
     run_next(tab, 1, wait=False)
     tab.until("window.painted", 600)
+    say(f"{lines:,} lines: shown")
     painted = tab.evaluate("window.painted") / 1000
     longest = tab.longest_task(pid)
     run_next(tab, 2)
@@ -191,21 +194,25 @@ def measure(folder: Path, address: Any, tab: Tab, lines: int) -> Result:
     tab.until(f"({last})?.textContent.startsWith('from ')")
     _, start, kernel, size = tab.evaluate(f"{last}.textContent").split()
     tab.trace()
-    frames = [tab.evaluate(f"({SCROLL})({place})") for place in (0.0, 0.31, 0.77)]
+    frames = []
+    for place in (0.0, 0.31, 0.77):
+        frames.append(tab.evaluate(f"({SCROLL})({place})"))
+        say(f"scrolled from {place:.0%}")
     for place, (_, _, first) in zip((0.0, 0.31, 0.77), frames, strict=True):
         if not place * lines <= int(first[:8]) < place * lines + lines * 0.02 + 3000:
             raise RuntimeError(f"scrolled to {place:.0%}, but {first!r} is on screen")
     typed = f"({TYPE})('Search the log', 'worker 07', '.bxl-count')"
     search = tab.evaluate(typed)
+    say(f"searched: {search[2]} found")
     tab.evaluate("document.querySelector('[aria-label=\"Filter the lines (f)\"]').click()")
     filtered = tab.evaluate(f"({TYPE})('Filter the log', 'level:info -07', '.bxl-kept')")
+    say(f"filtered: {filtered[2]}")
     later = tab.longest_task(pid)
     tab.call("HeapProfiler.collectGarbage")
     heap = tab.call("Runtime.getHeapUsage")["usedSize"] / 1e6
     if renderers(tab)[0] != pid:
         raise RuntimeError("another process than the page's own was measured")
     now, most = memory(pid)
-    print(f"{lines:,} lines: {search[2]} found, {filtered[2]} kept", file=sys.stderr)
     return Result(
         lines,
         int(size) / 1e6,
@@ -222,6 +229,11 @@ def measure(folder: Path, address: Any, tab: Tab, lines: int) -> Result:
         filtered[1],
         later,
     )
+
+
+def say(text: str) -> None:
+    """Tell how far it is."""
+    print(f"{time.monotonic() - BEGAN:6.1f} s  {text}", file=sys.stderr, flush=True)
 
 
 def main(counts: list[int]) -> int:

@@ -2,6 +2,7 @@
 // new rows are judged as they arrive, and an expression that takes too long is given up.
 
 import { Asker } from "./asker";
+import type { LogSession } from "./header";
 import { RowSet } from "./row-set";
 import type { LineStore } from "./store";
 
@@ -22,14 +23,18 @@ export class Filtering {
   /** Why the filter last asked for is not in force, for the user. */
   error = "";
   #next: string | null = null;
-  readonly #asker = new Asker((message) => this.#answered(message));
+  readonly #asker: Asker;
+  readonly #store: LineStore;
 
   /** `changed` is told whether another filter came into force than before. */
   constructor(
-    private readonly store: LineStore,
+    { store, later }: Pick<LogSession, "store" | "later">,
     private readonly names: () => string[],
     private readonly changed: (other: boolean) => void,
-  ) {}
+  ) {
+    this.#store = store;
+    this.#asker = new Asker(later, (message) => this.#answered(message));
+  }
 
   /** Ask for another filter; the one in force stays until it is known that the new one can be read. */
   set(expression: string): void {
@@ -47,9 +52,9 @@ export class Filtering {
     if (this.#asker.busy) return;
     const from = this.#next === null ? this.scanned : 0;
     const expression = this.#next ?? this.expression;
-    if (expression === "" || (this.#next === null && from >= this.store.length)) return;
-    const block = this.store.length > from ? this.store.block(from) : NOTHING;
-    if (!block) this.store.want(from); // and go on once it is here
+    if (expression === "" || (this.#next === null && from >= this.#store.length)) return;
+    const block = this.#store.length > from ? this.#store.block(from) : NOTHING;
+    if (!block) this.#store.want(from); // and go on once it is here
     if (!block && this.#next === null) return;
     const { n, text, flags, received, sources } = block ?? NOTHING; // of none, whether it can be read
     const request = {

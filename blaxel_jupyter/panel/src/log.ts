@@ -7,14 +7,15 @@ import { HeaderView, type LogSession } from "./header";
 import { type Key, showKeys } from "./keys";
 import { leaveLink, linkedRow } from "./line-link";
 import { VirtualList } from "./list";
+import type { Later } from "./loader";
 import { claimKeys, isChord } from "./page";
 import { KEYS as READING, type Reading, reading } from "./reading";
-import type { RowSet } from "./row-set";
+import { RowSet } from "./row-set";
 import { fillBlank, fillPartial, fillRow, rowText } from "./rows";
 import { Search } from "./search";
-import { Seeing } from "./seeing";
+import type { Seeing } from "./seeing";
 import { called, Sources } from "./sources";
-import { TakeAway } from "./take-away";
+import type { TakeAway } from "./take-away";
 import { Toolbar } from "./toolbar";
 
 const MAX_STEPS = 10_000; // matches looked at for one that the filter keeps
@@ -34,8 +35,10 @@ export class LogView {
   readonly #bar: FilterBar;
   readonly #reading: Reading;
   readonly #funnel: HTMLButtonElement;
-  readonly #seeing: Seeing;
-  readonly #take: TakeAway;
+  /** What comes with the second part of the front end. */
+  #seeing: Seeing | null = null;
+  #take: TakeAway | null = null;
+  #gone = false;
   readonly #unsubscribe: () => void;
   readonly #unclaim: () => void;
   #current: number | null = null;
@@ -57,14 +60,14 @@ export class LogView {
     ["/", "Search", () => this.#toolbar.focus()],
     ["n", "Next match (Enter in the search box)", () => this.#go(1)],
     ["N", "Match before (Shift+Enter)", () => this.#go(-1)],
-    ["e", "Next error or gap", () => this.#go(1, this.#seeing.troubles)],
-    ["E", "Error or gap before", () => this.#go(-1, this.#seeing.troubles)],
+    ["e", "Next error or gap", () => this.#go(1, this.#troubles)],
+    ["E", "Error or gap before", () => this.#go(-1, this.#troubles)],
     ["f", "Filter the lines", () => this.#openFilter(true)],
     ["c", "The line in its context, without the filter", () => this.#context(this.#here())],
-    ["h", "Lines over time", () => this.#seeing.toggle()],
+    ["h", "Lines over time", () => this.#seeing?.toggle()],
     ["← →", "There: move; with Shift: select; Enter: filter; Escape: all again"],
-    ["y", "Copy lines, or a link to the line", () => this.#take.copy.click()],
-    ["s", "Download lines", () => this.#take.download.click()],
+    ["y", "Copy lines, or a link to the line", () => this.#take?.copy.click()],
+    ["s", "Download lines", () => this.#take?.download.click()],
     ...READING.map(([key, does]): Key => [key, does, () => this.#reading.keys[key]()]),
     ["PageUp", "A screen up", () => this.#list.page(-1)],
     ["PageDown", "A screen down", () => this.#list.page(1)],
@@ -75,10 +78,9 @@ export class LogView {
   readonly #help = button("Keys (?)", { text: "?" }, () => showKeys(this.#help, this.#keys));
 
   constructor(private readonly session: LogSession) {
-    const { store } = session;
-    this.#search = new Search(store, () => this.#searchChanged());
+    this.#search = new Search(session, () => this.#searchChanged());
     this.#filtering = new Filtering(
-      store,
+      session,
       () => (session.header?.sources ?? [session.header ?? NOBODY]).map(called),
       (other) => this.#filterChanged(other),
     );
@@ -90,17 +92,9 @@ export class LogView {
       here: () => this.#here(),
       go: (row) => this.#mark(row),
     });
-    this.#take = new TakeAway(session, {
-      root: this.root,
-      scroller: this.#scroller,
-      filtered: () => this.#map,
-      filtering: () => this.#filtering.scanned < store.length,
-      partial: () => this.#partial.map(([, line]) => line),
-      here: () => this.#here(),
-    });
     this.#toolbar = new Toolbar(this.#search, {
       go: (direction) => this.#go(direction),
-      more: [...this.#reading.looks, this.#take.copy, this.#take.download, this.#help],
+      more: [...this.#reading.looks, this.#help],
       leave: () => this.#scroller.focus(),
       place: "the log",
       patience: 15, // the worker searches: the page does not wait
@@ -119,16 +113,7 @@ export class LogView {
     });
     this.#funnel = button("Filter the lines (f)", "filter", () => this.#openFilter());
     this.#funnel.ariaExpanded = "false";
-    this.#seeing = new Seeing(session, this.#scroller, {
-      time: () => tokens(this.#bar.text).find(({ text }) => TIME.test(text))?.text ?? "",
-      pick: (term) => {
-        this.#showBar(true);
-        this.#bar.write(replaced(this.#bar.text, TIME, [term]));
-      },
-      go: (place) => this.#mark(this.#row(place)),
-      shown: (on) => this.root.classList.toggle("bxl-seen", on),
-    });
-    this.#toolbar.middle.append(this.#funnel, this.#seeing.button);
+    this.#toolbar.middle.append(this.#funnel);
     window.addEventListener("hashchange", this.#hashed);
     this.#scroller.tabIndex = 0;
     this.#scroller.role = "log";
@@ -150,33 +135,65 @@ export class LogView {
       this.#list.toEnd();
       this.#scroller.focus();
     });
-    const { lane, histogram } = this.#seeing;
-    const body = element("div", "bxl-frame", this.#scroller, lane.root, this.#badge);
     this.root.append(
       this.#header.root,
       this.#sources.root,
       this.#toolbar.root,
       this.#bar.root,
-      histogram.root,
-      body,
+      element("div", "bxl-frame", this.#scroller, this.#badge),
       this.#reading.drawer,
     );
     this.#reading.apply();
     this.#unsubscribe = session.subscribe(() => this.#changed());
     this.#changed();
+    session.later.then((parts) => this.#gone || this.#complete(parts));
+  }
+
+  /** Add what has come with the second part of the front end. */
+  #complete({ Seeing, TakeAway }: Later): void {
+    const { session } = this;
+    const take = new TakeAway(session, {
+      root: this.root,
+      scroller: this.#scroller,
+      filtered: () => this.#map,
+      filtering: () => this.#filtering.scanned < session.store.length,
+      partial: () => this.#partial.map(([, line]) => line),
+      here: () => this.#here(),
+    });
+    const seeing = new Seeing(session, this.#scroller, {
+      time: () => tokens(this.#bar.text).find(({ text }) => TIME.test(text))?.text ?? "",
+      pick: (term) => {
+        this.#showBar(true);
+        this.#bar.write(replaced(this.#bar.text, TIME, [term]));
+      },
+      go: (place) => this.#mark(this.#row(place)),
+      shown: (on) => this.root.classList.toggle("bxl-seen", on),
+    });
+    this.#take = take;
+    this.#seeing = seeing;
+    this.#help.before(take.copy, take.download);
+    this.#toolbar.middle.append(seeing.button);
+    this.#scroller.after(seeing.lane.root);
+    this.#scroller.parentElement?.before(seeing.histogram.root);
+    this.#list.schedule();
   }
 
   destroy(): void {
+    this.#gone = true;
     this.#unsubscribe();
     this.#unclaim();
     window.removeEventListener("hashchange", this.#hashed);
-    this.#seeing.destroy();
+    this.#seeing?.destroy();
     this.#search.stop();
     this.#filtering.stop();
     this.#bar.destroy();
     this.#toolbar.destroy();
     this.#header.destroy();
     this.#list.destroy();
+  }
+
+  get #troubles(): RowSet {
+    return this.#seeing?.troubles ?? new RowSet();
   }
 
   /** How many rows are in the list, without lines that have not ended. */
@@ -280,7 +297,7 @@ export class LogView {
     this.#badge.hidden = this.#list.pinned || fresh === 0;
     setText(this.#badge, `${grouped(fresh)} new ${fresh === 1 ? "line" : "lines"} ↓`);
     const places = this.#reading.folds;
-    this.#seeing.look(this.#list.pinned, places, this.#search.rows, this.#current);
+    this.#seeing?.look(this.#list.pinned, places, this.#search.rows, this.#current);
     if (this.#search.query) {
       this.#search.highlight(
         here.filter((row) => this.#search.rows.has(row)),

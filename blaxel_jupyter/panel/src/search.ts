@@ -2,6 +2,7 @@
 // come, new rows are searched as they arrive, and an expression that takes too long is given up.
 
 import { Asker } from "./asker";
+import type { LogSession } from "./header";
 import type { Query } from "./matching";
 import { progress, RowSet } from "./row-set";
 import type { LineStore } from "./store";
@@ -19,15 +20,19 @@ export class Search {
   /** Counts changes of the ranges to mark. */
   marked = 0;
   #wanted: [rows: number[], lines: string[]] | null = null;
-  readonly #asker = new Asker((message) => {
-    if (message) this.error = message;
-    this.changed();
-  });
+  readonly #asker: Asker;
+  readonly #store: LineStore;
 
   constructor(
-    private readonly store: LineStore,
+    { store, later }: Pick<LogSession, "store" | "later">,
     private readonly changed: () => void,
-  ) {}
+  ) {
+    this.#store = store;
+    this.#asker = new Asker(later, (message) => {
+      if (message) this.error = message;
+      this.changed();
+    });
+  }
 
   /** Begin a new search; an empty text ends it. */
   set(query: Query): void {
@@ -46,14 +51,14 @@ export class Search {
   update(): void {
     if (!this.query || this.error || this.#asker.busy) return;
     if (this.#wanted) this.#mark(this.query, ...this.#wanted);
-    else if (this.scanned < this.store.length) this.#scan(this.query);
+    else if (this.scanned < this.#store.length) this.#scan(this.query);
   }
 
   #scan(query: Query): void {
     const from = this.scanned;
-    const block = this.store.block(from);
+    const block = this.#store.block(from);
     if (!block) {
-      this.store.want(from); // and go on once it is here
+      this.#store.want(from); // and go on once it is here
       return;
     }
     const { n, text } = block;
@@ -67,7 +72,7 @@ export class Search {
 
   /** How far the search is, while that is worth a word. */
   get progress(): string {
-    return progress(this.scanned, this.store.length);
+    return progress(this.scanned, this.#store.length);
   }
 
   get count(): number {

@@ -35,7 +35,7 @@ export class Seeing {
     scroller: HTMLElement,
     private readonly actions: Actions,
   ) {
-    this.#tallying = new Tallying(session.store, () => this.#schedule());
+    this.#tallying = new Tallying(session, () => this.#schedule());
     this.histogram = new Histogram((term) => actions.pick(term));
     this.lane = new MarkLane(scroller, (place) => actions.go(place));
     this.#show(remembered("histogram") === "on");

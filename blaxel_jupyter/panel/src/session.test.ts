@@ -246,3 +246,25 @@ test("rows that somebody looks at are asked for when all other places are taken"
   session.store.want(16_000, true);
   expect(kernel.pages().at(-1)).toMatchObject({ from: 16_000, n: 1 });
 });
+
+test("the second part is asked for when it is wanted first, again until it comes, and kept once", async () => {
+  const script = new DataView(new TextEncoder().encode("export const worker = 'w';").buffer);
+  vi.stubGlobal("Blob", class {});
+  vi.stubGlobal("URL", {
+    createObjectURL: () => "data:text/javascript,export const worker = 'w'",
+    revokeObjectURL: () => {},
+  });
+  const asked = () => kernel.sent.filter(({ kind }) => kind === "later").length;
+  expect(asked()).toBe(0);
+  const { later } = session;
+  expect(session.later).toBe(later);
+  expect(asked()).toBe(1);
+  vi.advanceTimersByTime(2000); // lost twice
+  expect(asked()).toBe(3);
+  kernel.say({ kind: "later", id: 1 }, [script]);
+  kernel.say({ kind: "later", id: 2 }, [script]);
+  expect((await later).worker).toBe("w");
+  expect(session.store.length).toBe(0);
+  vi.advanceTimersByTime(60_000);
+  expect(asked()).toBe(3);
+});

@@ -1,6 +1,8 @@
 // One model's conversation with the kernel: what is new comes in, what was lost is asked for again, fixed
 // commands go out. It owns the store and the header that all views share; it never touches the DOM.
 
+import { type Later, Loader } from "./loader";
+
 /** What anywidget gives us of the model. */
 export interface Model {
   get(name: "_view"): string;
@@ -21,7 +23,7 @@ export interface Facts {
 export type Verb = "detach" | "follow" | "stop" | "kill" | "cancel";
 
 export interface Incoming {
-  kind: "append" | "page" | "status" | "command";
+  kind: "append" | "page" | "status" | "command" | "later";
   id?: number;
   from: number;
   n: number;
@@ -99,6 +101,7 @@ export class Session<S extends Store, H extends Facts> {
   readonly #first = Math.floor(Math.random() * 2 ** 31) * 2 ** 20; // pages share what a kernel says
   #ids = this.#first;
   readonly #views = new Set<() => void>();
+  #loader: Loader | null = null;
   readonly #timer: number;
 
   constructor(
@@ -117,6 +120,12 @@ export class Session<S extends Store, H extends Facts> {
   subscribe(view: () => void): () => void {
     this.#views.add(view);
     return () => this.#views.delete(view);
+  }
+
+  /** The second part of the front end, asked for when it is wanted first. */
+  get later(): Promise<Later> {
+    this.#loader ??= new Loader(() => this.#send({ kind: "later", id: ++this.#ids }));
+    return this.#loader.loaded;
   }
 
   /** True once nothing more will come and everything is here. */
@@ -141,6 +150,7 @@ export class Session<S extends Store, H extends Facts> {
 
   close(): void {
     clearInterval(this.#timer);
+    this.#loader?.close();
     for (const timer of this.#commands.values()) clearTimeout(timer);
     this.model.off("msg:custom", this.#receive);
     this.#views.clear();
@@ -156,7 +166,8 @@ export class Session<S extends Store, H extends Facts> {
     if ((message.epoch ?? 0) !== this.#epoch) this.#startAgain(message.epoch);
     if (message.kind === "command") this.#answered(message);
     this.#arrived(message);
-    if (buffers.length > 0) {
+    if (message.kind === "later") this.#loader?.take(buffers[0]);
+    else if (buffers.length > 0) {
       this.store.take(message, buffers);
       this.#quiet = QUIET_MS[0];
     }

@@ -2,7 +2,7 @@
 
 import { Asker } from "./asker";
 import type { Query } from "./matching";
-import { fields, type Item, type Story } from "./story";
+import { fields, type Item, type Story, type TaskSession } from "./story";
 
 const SLICE = 100_000; // characters of one question
 
@@ -26,18 +26,22 @@ export class StorySearch {
   /** Matches in the items that are shown. */
   count = 0;
   readonly #hits = new Map<number, Hits>();
-  readonly #asker = new Asker((error) => {
-    if (error) this.error = error;
-    this.recount();
-    this.changed();
-    this.update();
-  });
+  readonly #asker: Asker;
+  readonly #story: Story;
 
   constructor(
-    private readonly story: Story,
+    { store, later }: Pick<TaskSession, "store" | "later">,
     private readonly shown: () => Item[],
     private readonly changed: () => void,
-  ) {}
+  ) {
+    this.#story = store;
+    this.#asker = new Asker(later, (error) => {
+      if (error) this.error = error;
+      this.recount();
+      this.changed();
+      this.update();
+    });
+  }
 
   set(query: Query): void {
     this.stop();
@@ -56,7 +60,7 @@ export class StorySearch {
     const lines: string[] = [];
     const lengths: number[] = [];
     let size = 0;
-    for (const item of this.story.items) {
+    for (const item of this.#story.items) {
       if (!item || this.#hits.get(item.i)?.stamp === item.stamp) continue;
       const texts = fields(item);
       items.push(item);

@@ -151,7 +151,7 @@ export class TakeAway {
     const note = element("div", "bxl-toast");
     let size = 0;
     let failed = (_error: Error): void => {};
-    const asker = new Asker((message) => message && failed(new Error(message)));
+    const asker = new Asker(session.later, (message) => message && failed(new Error(message)));
     view.root.append(note);
     try {
       for (let done = 0; done < count; ) {

@@ -2,6 +2,7 @@
 // Levels are guessed in the worker, block by block; the page only counts.
 
 import { Asker } from "./asker";
+import type { LogSession } from "./header";
 import { ERROR } from "./level-names";
 import { RowSet } from "./row-set";
 import { GAP, KIND, type LineStore } from "./store";
@@ -18,20 +19,24 @@ export class Tallying {
   left = 0;
   #scanned = 0;
   #count = (_levels: Uint8Array): void => {};
-  readonly #asker = new Asker((error) => {
-    if (error) this.#count(new Uint8Array()); // not judged, but there
-    this.update();
-    this.changed();
-  });
+  readonly #asker: Asker;
+  readonly #store: LineStore;
 
   constructor(
-    private readonly store: LineStore,
+    { store, later }: Pick<LogSession, "store" | "later">,
     private readonly changed: () => void,
-  ) {}
+  ) {
+    this.#store = store;
+    this.#asker = new Asker(later, (error) => {
+      if (error) this.#count(new Uint8Array()); // not judged, but there
+      this.update();
+      this.changed();
+    });
+  }
 
   /** Go on with the rows that have arrived since; false if there are none. */
   update(): boolean {
-    const { store } = this;
+    const store = this.#store;
     const from = this.#scanned;
     if (from > store.length) this.#again();
     if (this.#asker.busy) return true;

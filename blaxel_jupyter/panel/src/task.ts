@@ -38,9 +38,8 @@ export class TaskView {
   #failed = -1; // the failed call last gone to
 
   constructor(private readonly session: TaskSession) {
-    const { store } = session;
     this.#search = new StorySearch(
-      store,
+      session,
       () => this.#shown,
       () => this.#searchChanged(),
     );
@@ -53,7 +52,7 @@ export class TaskView {
       more: [
         button("Copy the selection, or all events", "copy", () => void this.#copy()),
         button("Download all events as text", "download", () =>
-          saveText([plainText(store.items), "\n"], FILE_NAME),
+          saveText([plainText(session.store.items), "\n"], FILE_NAME),
         ),
       ],
     });
