@@ -3,17 +3,21 @@
 Run ``python tests/bench/panel_scale.py [LINES …]`` (default: 100,000 and 1,000,000); it prints a markdown
 table and exits with 1 if a target was missed. Lines of about 100 bytes are made in a kernel while the panel
 follows them; the clock stops at the frame that shows the last one with every row that is held in place.
-Memory is the renderer process's own, as the system counts it; the kernel's is what it took above its start.
+Memory is the renderer process's own, without the files that Chromium's processes share, which is what the
+browser's own task manager shows for a tab; the kernel's is what it took above its start.
 The longest task of the page's main thread is told by the clock and, what a busy machine leaves alone, by the
 time it had on the CPU: the target is held to the latter.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,20 +160,37 @@ class Result:
         )
 
 
-def memory(pid: int) -> tuple[float, float]:
-    """Return what a process holds and has held at most, in MB."""
+def memory(pid: int) -> float:
+    """Return what a process holds that is its own, in MB."""
     status = Path(f"/proc/{pid}/status").read_text("utf-8")
-    now, most = (
-        int(status.split(name)[1].split()[0]) * 1024 / 1e6 for name in ("VmRSS:", "VmHWM:")
+    return sum(
+        int(status.split(name)[1].split()[0]) * 1024 / 1e6 for name in ("RssAnon:", "VmSwap:")
     )
-    return now, most
+
+
+@contextlib.contextmanager
+def highest(pid: int) -> Iterator[list[float]]:
+    """Look at a process's memory 20 times a second; yield a list that holds the most, in MB."""
+    most, over = [memory(pid)], threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.05):
+            most[0] = max(most[0], memory(pid))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield most
+    finally:
+        over.set()
+        looking.join()
 
 
 def renderers(tab: Tab) -> list[int]:
     """Return the ids of Chromium's renderers, the one that holds most at first: it is the page's."""
     processes = tab.browser("SystemInfo.getProcessInfo")["processInfo"]
     ids = [int(process["id"]) for process in processes if process["type"] == "renderer"]
-    return sorted(ids, key=lambda pid: -memory(pid)[0])
+    return sorted(ids, key=memory, reverse=True)
 
 
 def measure(folder: Path, address: Any, tab: Tab, lines: int) -> Result:
@@ -182,37 +203,38 @@ def measure(folder: Path, address: Any, tab: Tab, lines: int) -> Result:
     run_next(tab, 0)
     tab.until("document.querySelector('.bxl-panel')")
     pid = renderers(tab)[0]
-    tab.evaluate(f"({WATCH})('{lines - 1:08d}', '{lines}')")
-    tab.trace()
-    run_next(tab, 1, wait=False)
-    tab.until("window.painted", 600)
-    say(f"{lines:,} lines: shown")
-    painted = tab.evaluate("window.painted") / 1000
-    longest = tab.longest_task(pid)
-    run_next(tab, 2)
-    last = "[...document.querySelectorAll('.jp-RenderedText pre')].at(-1)"
-    tab.until(f"({last})?.textContent.startsWith('from ')")
-    _, start, kernel, size = tab.evaluate(f"{last}.textContent").split()
-    tab.trace()
-    frames = []
-    for place in (0.0, 0.31, 0.77):
-        frames.append(tab.evaluate(f"({SCROLL})({place})"))
-        say(f"scrolled from {place:.0%}")
-    for place, (_, _, first) in zip((0.0, 0.31, 0.77), frames, strict=True):
-        if not place * lines <= int(first[:8]) < place * lines + lines * 0.02 + 3000:
-            raise RuntimeError(f"scrolled to {place:.0%}, but {first!r} is on screen")
-    typed = f"({TYPE})('Search the log', 'worker 07', '.bxl-count')"
-    search = tab.evaluate(typed)
-    say(f"searched: {search[2]} found")
-    tab.evaluate("document.querySelector('[aria-label=\"Filter the lines (f)\"]').click()")
-    filtered = tab.evaluate(f"({TYPE})('Filter the log', 'level:info -07', '.bxl-kept')")
-    say(f"filtered: {filtered[2]}")
-    later = tab.longest_task(pid)
-    tab.call("HeapProfiler.collectGarbage")
-    heap = tab.call("Runtime.getHeapUsage")["usedSize"] / 1e6
-    if renderers(tab)[0] != pid:
-        raise RuntimeError("another process than the page's own was measured")
-    now, most = memory(pid)
+    with highest(pid) as most:
+        tab.evaluate(f"({WATCH})('{lines - 1:08d}', '{lines}')")
+        tab.trace()
+        run_next(tab, 1, wait=False)
+        tab.until("window.painted", 600)
+        say(f"{lines:,} lines: shown")
+        painted = tab.evaluate("window.painted") / 1000
+        longest = tab.longest_task(pid)
+        run_next(tab, 2)
+        last = "[...document.querySelectorAll('.jp-RenderedText pre')].at(-1)"
+        tab.until(f"({last})?.textContent.startsWith('from ')")
+        _, start, kernel, size = tab.evaluate(f"{last}.textContent").split()
+        tab.trace()
+        frames = []
+        for place in (0.0, 0.31, 0.77):
+            frames.append(tab.evaluate(f"({SCROLL})({place})"))
+            say(f"scrolled from {place:.0%}")
+        for place, (_, _, first) in zip((0.0, 0.31, 0.77), frames, strict=True):
+            if not place * lines <= int(first[:8]) < place * lines + lines * 0.02 + 3000:
+                raise RuntimeError(f"scrolled to {place:.0%}, but {first!r} is on screen")
+        typed = f"({TYPE})('Search the log', 'worker 07', '.bxl-count')"
+        search = tab.evaluate(typed)
+        say(f"searched: {search[2]} found")
+        tab.evaluate("document.querySelector('[aria-label=\"Filter the lines (f)\"]').click()")
+        filtered = tab.evaluate(f"({TYPE})('Filter the log', 'level:info -07', '.bxl-kept')")
+        say(f"filtered: {filtered[2]}")
+        later = tab.longest_task(pid)
+        tab.call("HeapProfiler.collectGarbage")
+        heap = tab.call("Runtime.getHeapUsage")["usedSize"] / 1e6
+        if renderers(tab)[0] != pid:
+            raise RuntimeError("another process than the page's own was measured")
+        now = memory(pid)
     return Result(
         lines,
         int(size) / 1e6,
@@ -220,7 +242,7 @@ def measure(folder: Path, address: Any, tab: Tab, lines: int) -> Result:
         longest,
         heap,
         now,
-        most,
+        most[0],
         float(kernel),
         sorted(frame for frame, _, _ in frames)[1],
         max(frame for _, frame, _ in frames),
