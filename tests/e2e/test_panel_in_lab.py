@@ -272,7 +272,7 @@ def test_copy_and_download(notebook: Notebook) -> None:
     rows(page, 4)
     page.get_by_label("Copy lines (y)").click()
     page.get_by_role("menuitem", name="Copy as text").click()
-    page.get_by_text("copied").wait_for()
+    page.get_by_text("copied", exact=True).wait_for()
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied == "red\n<b>\n20%\n9 bytes missing here\n"
     with page.expect_download() as download:

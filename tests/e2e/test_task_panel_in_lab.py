@@ -315,7 +315,7 @@ def test_lost_batches_of_a_story_are_fetched_again(notebook: Notebook) -> None:
     words = [line.strip() for line in text.split("\n") if line and line[0] not in "> "]
     assert words == [*map(str, range(30)), "end of it"]
     page.get_by_label("Copy the selection, or all events").click()
-    page.get_by_text("copied").wait_for()
+    page.get_by_text("copied", exact=True).wait_for()
     assert page.evaluate("navigator.clipboard.readText()") == text
 
 
