@@ -101,6 +101,10 @@ class SandboxApi:
         passed = self._passed.values() if name is None else [self._passed.get(name, NONE)]
         return reduce(or_, passed, known)
 
+    def open(self) -> None:
+        """Keep connections again after ``aclose``."""
+        self._http.open()
+
     async def aclose(self) -> None:
         """Close the running loop's connections."""
         await self._http.aclose()

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
-from contextlib import suppress
 
+from blaxel_jupyter.ending import end
 from blaxel_jupyter.process import LogEntry
 from blaxel_jupyter.runs import SandboxRun
 
@@ -42,9 +42,7 @@ class LogStream:
 
     async def __aexit__(self, *exc: object) -> None:
         """Close it and wait until it is closed."""
-        self.close()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
 
 class Callbacks:

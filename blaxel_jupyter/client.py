@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from blaxel_jupyter.api import SandboxApi
 from blaxel_jupyter.callbacks import Callback, Callbacks, LogStream
+from blaxel_jupyter.ending import end
 from blaxel_jupyter.errors import BlaxelError, NotFoundError, StatusError, TransportError, reword
 from blaxel_jupyter.follow import FILES, Batch, End, Follow
 from blaxel_jupyter.hidden import Hidden
@@ -90,6 +91,7 @@ class SandboxClient:
 
     async def __aenter__(self) -> SandboxClient:
         """Open nothing yet: the first call does."""
+        self._api.open()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -99,11 +101,10 @@ class SandboxClient:
     async def aclose(self) -> None:
         """End callbacks that still run on this loop and close its connections; processes go on."""
         loop = asyncio.get_running_loop()
-        mine = [task for task in self._tasks if task.get_loop() is loop]
-        for task in mine:
-            task.cancel()
-        await asyncio.gather(*mine, return_exceptions=True)
-        await self._api.aclose()
+        try:
+            await end(*(task for task in self._tasks if task.get_loop() is loop))
+        finally:
+            await self._api.aclose()
 
     # Processes ------------------------------------------------------------------------------------------
 
@@ -415,10 +416,11 @@ class SandboxClient:
             error = caught
             raise
         finally:
-            if guard is not None:
-                guard.cancel()
-                await asyncio.gather(guard, return_exceptions=True)
-            run.release(error)
+            try:
+                if guard is not None:
+                    await end(guard)
+            finally:
+                run.release(error)
 
     async def _kill_late(self, run: SandboxRun) -> None:
         """Kill a run when its time is over, in case the server does not."""

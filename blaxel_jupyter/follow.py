@@ -122,8 +122,9 @@ class Follow:
             yield Batch(await self._checked(), "batch")
         else:
             for stream in self._ledgers:
-                async for batch in self._read(stream):
-                    yield batch
+                async with aclosing(self._read(stream)) as read:
+                    async for batch in read:
+                        yield batch
             await self._end.is_replaced()
         rows = await self._known_lost()
         if rows:
@@ -160,9 +161,10 @@ class Follow:
                 got = False
                 for stream in self._ledgers:
                     if stream in grown:
-                        async for batch in self._read(stream):
-                            got = True
-                            yield batch
+                        async with aclosing(self._read(stream)) as read:
+                            async for batch in read:
+                                got = True
+                                yield batch
                 wake.report(got)
                 now = self._clock()
                 if not got and now < probe_at and not self._end.replaced:
@@ -176,8 +178,9 @@ class Follow:
                 probe_at = now + min(max((now - began) / 20, QUICKEST), slowest)
         finally:
             await wake.aclose()
-        async for batch in self._last_read(ended):
-            yield batch
+        async with aclosing(self._last_read(ended)) as last:
+            async for batch in last:
+                yield batch
 
     async def _reached(self) -> Process | None:
         """Look for the end; what was read before is the process's own if its name still was, then."""
@@ -191,8 +194,9 @@ class Follow:
         """Read both files to the size they have now that the process is over, then close the lines."""
         for stream in self._ledgers:
             if not self._end.replaced:
-                async for batch in self._read(stream):
-                    yield batch
+                async with aclosing(self._read(stream)) as read:
+                    async for batch in read:
+                        yield batch
         if any(ledger.size > self._sure[stream] for stream, ledger in self._ledgers.items()):
             await self._end.is_replaced()
         if self._end.replaced:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from blaxel_jupyter.api import SandboxApi
+from blaxel_jupyter.ending import end
 from blaxel_jupyter.errors import BlaxelError, ProtocolError, StatusError, TransportError
 from blaxel_jupyter.process import Process
 from blaxel_jupyter.transport import read_json
@@ -99,7 +100,7 @@ async def _post(api: SandboxApi, body: dict[str, Any], before: Process | None) -
                 if process is not None and (over or not ports):
                     return process
     finally:
-        post.cancel()
+        await end(post)
 
 
 async def _found(api: SandboxApi, name: str, before: Process | None, error: BlaxelError) -> Process:

@@ -84,6 +84,10 @@ class TaskApi:
         """What to call the service."""
         return "local" if self.is_local else "BLACKBOX"
 
+    def open(self) -> None:
+        """Keep connections again after ``aclose``."""
+        self._http.open()
+
     async def aclose(self) -> None:
         """Close the running loop's connections."""
         await self._http.aclose()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote
 
+from blaxel_jupyter.ending import end
 from blaxel_jupyter.errors import (
     BlaxelError,
     FollowError,
@@ -69,6 +70,7 @@ class TaskClient:
 
     async def __aenter__(self) -> Self:
         """Open nothing yet: the first call does."""
+        self._api.open()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -131,8 +133,7 @@ class TaskClient:
             error.partial = run
             raise
         finally:
-            details.cancel()
-            await asyncio.gather(details, return_exceptions=True)
+            await end(details)
         if run.ended:
             run.end()
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from blaxel_jupyter.ending import end
 from blaxel_jupyter.errors import BlaxelError, ProtocolError, StatusError, is_passing
 from blaxel_jupyter.fold import TERMINAL
 from blaxel_jupyter.json_values import is_json
@@ -158,8 +159,7 @@ class TaskFollow:
                         yield seqs
         finally:
             chunks.close()
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+            await end(reader)
         error = None if reader.cancelled() else reader.exception()
         self._cut = error is not None
         self._asked = error.retry_after if isinstance(error, StatusError) else 0.0
@@ -338,7 +338,7 @@ async def _first(wanted: Coroutine[Any, Any, object], other: asyncio.Task[Any]) 
         await asyncio.wait({task, other}, return_when=asyncio.FIRST_COMPLETED)
         return task.done()
     finally:
-        task.cancel()
+        await end(task)
 
 
 def _is_over(log: TaskLog) -> bool:

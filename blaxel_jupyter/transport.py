@@ -12,8 +12,8 @@ import ssl
 import time
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import anyio.to_thread
@@ -31,6 +31,7 @@ from blaxel_jupyter.errors import (
     TransportError,
 )
 from blaxel_jupyter.json_values import UNREADABLE, is_deep
+from blaxel_jupyter.underway import EndedError, UnderWay
 
 API_VERSION = "2026-04-28"
 """Without it the control plane's lists are not paged (protocol 2)."""
@@ -44,6 +45,7 @@ _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For plain http: it trusts no authority, so it costs nothing, where the real one takes 40 ms."""
 
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+_NONE_KEPT = httpx.Limits(max_connections=None, max_keepalive_connections=0)
 
 
 Auth = httpx.Auth
@@ -183,9 +185,9 @@ class Http:
     ) -> None:
         self._transport = transport
         self._hints = hints or {}
-        self._pools: weakref.WeakKeyDictionary[
-            asyncio.AbstractEventLoop, dict[str, httpx.AsyncClient]
-        ] = weakref.WeakKeyDictionary()
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Connections] = (
+            weakref.WeakKeyDictionary()
+        )
 
     async def request(
         self,
@@ -208,16 +210,12 @@ class Http:
             TransportError: no complete answer came.
             StatusError: the status is 300 or more (AuthError, NotFoundError where they fit).
         """
+        here = self._here()
         try:
-            response = await self._pool(url).request(
-                method,
-                url,
-                auth=auth,
-                headers=headers,
-                json=json,
-                timeout=_timeout(read_timeout),
-            )
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            given: Any = {"auth": auth, "headers": headers, "json": json}
+            sent = here.pool(url).request(method, url, timeout=_timeout(read_timeout), **given)
+            response = await here.calls.call(sent)
+        except (httpx.HTTPError, httpx.InvalidURL, EndedError) as error:
             raise _unreachable(error, url) from error
         length = response.headers.get("content-length")
         whole = length is None or "content-encoding" in response.headers or method == "HEAD"
@@ -246,22 +244,28 @@ class Http:
             TransportError: the connection was lost, also in the middle of the body.
             StatusError: the status is 300 or more.
         """
+        here = self._here()
         try:
-            async with self._pool(url).stream(
-                "GET", url, auth=auth, headers=headers, timeout=_timeout(silence)
-            ) as response:
+            pool = here.pool(url)
+            request = pool.build_request("GET", url, headers=headers, timeout=_timeout(silence))
+            response = await here.calls.call(pool.send(request, auth=auth, stream=True))
+            try:
                 if response.status_code >= 300:
-                    body = await response.aread()
-                    raise self._refused(response, body)
-                yield response.aiter_bytes()
-        except httpx.HTTPError as error:
+                    raise self._refused(response, await here.calls.call(response.aread()))
+                async with aclosing(_pieces(response, here.calls)) as pieces:
+                    yield pieces
+            finally:
+                await response.aclose()
+        except (httpx.HTTPError, EndedError) as error:
             raise _unreachable(error, url) from error
 
+    def open(self) -> None:
+        """Keep connections again, on the running event loop, after ``aclose``."""
+        self._here().kept = True
+
     async def aclose(self) -> None:
-        """Close the connections of the running event loop."""
-        pools = self._pools.pop(asyncio.get_running_loop(), {})
-        for pool in pools.values():
-            await pool.aclose()
+        """End the requests of the running event loop and close its connections."""
+        await self._here().aclose()
 
     def _refused(self, response: httpx.Response, body: bytes) -> StatusError:
         status, sent = response.status_code, response.request
@@ -278,18 +282,48 @@ class Http:
             hint=self._hints.get(status),
         )
 
-    def _pool(self, url: str) -> httpx.AsyncClient:
-        pools = self._pools.setdefault(asyncio.get_running_loop(), {})
+    def _here(self) -> _Connections:
+        loop = asyncio.get_running_loop()
+        return self._loops.setdefault(loop, _Connections(self._transport))
+
+
+class _Connections:
+    """The connections of one event loop, a pool for each scheme, and the requests under way on them.
+
+    Once they were closed each request has one of its own: nothing would close those that are kept.
+    """
+
+    def __init__(self, transport: httpx.AsyncBaseTransport | None) -> None:
+        self.calls = UnderWay()
+        self.kept = True
+        self._transport = transport
+        self._pools: dict[str, httpx.AsyncClient] = {}
+
+    def pool(self, url: str) -> httpx.AsyncClient:
         scheme = url.partition(":")[0].lower()
-        if scheme not in pools:
-            pools[scheme] = httpx.AsyncClient(
+        if scheme not in self._pools:
+            self._pools[scheme] = httpx.AsyncClient(
                 transport=self._transport,
-                limits=_LIMITS,
+                limits=_LIMITS if self.kept else _NONE_KEPT,
                 headers={"User-Agent": "blaxel-jupyter", "Blaxel-Version": API_VERSION},
                 mounts=dict.fromkeys(_DIRECT),  # None: whatever proxy the environment names
                 verify=_NO_TLS if scheme == "http" else True,
             )
-        return pools[scheme]
+        return self._pools[scheme]
+
+    async def aclose(self) -> None:
+        self.kept = False
+        pools, self._pools = self._pools, {}
+        await self.calls.end()
+        for pool in pools.values():
+            await pool.aclose()
+
+
+async def _pieces(response: httpx.Response, calls: UnderWay) -> AsyncGenerator[bytes, None]:
+    """Yield a body's bytes as they come."""
+    async with aclosing(cast(AsyncGenerator[bytes, None], response.aiter_bytes())) as pieces:
+        while piece := await calls.call(anext(pieces, b"")):
+            yield piece
 
 
 _KEEPALIVES = re.compile(rb"(?:\[keepalive\]\n)*")
@@ -402,6 +436,7 @@ def _unreachable(error: Exception, url: str) -> TransportError:
         httpx.ReadTimeout: "no answer came in time",
         httpx.RemoteProtocolError: "the connection broke in the middle of an answer",
         httpx.InvalidURL: "that is not a URL",
+        EndedError: "the client was closed",
         httpx.UnsupportedProtocol: "the URL must start with http:// or https://",
     }.get(type(error))
     if reason is None:

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 
 import msgspec
 
+from blaxel_jupyter.ending import end
 from blaxel_jupyter.errors import BlaxelError
 from blaxel_jupyter.process import Stream
 from blaxel_jupyter.wire import LineSplitter
@@ -96,7 +97,7 @@ class Wake:
         task = self._task
         self._stop()
         if task is not None:
-            await asyncio.gather(task, return_exceptions=True)
+            await end(task)
 
     def _stop(self) -> None:
         if self._task is not None:

@@ -48,9 +48,11 @@ LAYERS = {
     "cli_login": "errors settings | yaml",
     "credentials": "cli_login errors settings |",
     "retries": "errors |",
-    "transport": "credentials errors json_values retries | anyio httpx msgspec",
+    "ending": "| anyio",
+    "underway": "| anyio",
+    "transport": "credentials errors json_values retries underway | anyio httpx msgspec",
     "target": "credentials errors local retries transport | anyio",
-    "wake": "errors process wire | msgspec",
+    "wake": "ending errors process wire | msgspec",
     "follow": "errors ledger process wake wire | msgspec",
     "bridge": "| anyio nest_asyncio2",
     "replays": "fold task_events |",
@@ -60,13 +62,16 @@ LAYERS = {
     "task_runs": "bridge differences errors fold followed json_values parts recording table task"
     " task_events task_log task_tables | msgspec",
     "task_api": "credentials errors local retries task task_log transport | anyio",
-    "task_follow": "errors fold json_values replays task task_events task_log task_runs wire | anyio",
-    "task_client": "errors json_values retries task task_log task_api task_follow task_runs transport |",
+    "task_follow": "ending errors fold json_values replays task task_events task_log task_runs wire"
+    " | anyio",
+    "task_client": "ending errors json_values retries task task_log task_api task_follow task_runs"
+    " transport |",
     "api": "credentials errors follow masks process retries target transport |",
-    "start": "api errors process transport |",
-    "callbacks": "process runs |",
+    "start": "api ending errors process transport |",
+    "callbacks": "ending process runs |",
     "tail": "follow ledger process wire |",
-    "client": "api callbacks errors follow hidden ledger masks process runs start tail transport |",
+    "client": "api callbacks ending errors follow hidden ledger masks process runs start tail"
+    " transport |",
     "cell": "bridge errors frontend panel panel.static runs task_runs | IPython",
     "sandbox_cell": "cell digest errors magic_names panel.escapes panel.frames panel.static runs |",
     "task_cell": "bridge cell errors magic_names panel panel.static panel.frames panel.task_static"

@@ -79,7 +79,9 @@ def test_a_cell_shows_no_value(notebook: Kernel, widgets: bool, prefix: str, sav
     SEARCH.clean(everything(shown), f"a cell, {save}")
     assert notebook.value("_sandbox.logs.masked") == 22
     if not widgets:
-        assert shown.text.count("[API_") == 16, "of a progress bar its last state, of long lines no half"
+        assert shown.text.count("[API_") == 16, (
+            "of a progress bar its last state, of long lines no half"
+        )
         assert shown.text.count("[PEM masked]") == 5
         return
     assert "22 values masked" in shown.updates[-1]["text/html"]

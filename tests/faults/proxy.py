@@ -20,6 +20,7 @@ from tests.faults import spoil
 from tests.faults.plans import Fault
 
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
+_HOST = re.compile(rb"(?i)\r\nhost: [^\r]*")
 _ENDS_HEAD = b"\r\n\r\n"
 _READ = 1 << 16
 _DEAD = 8.0
@@ -72,9 +73,18 @@ class Proxy:
         """Stop listening and end all connections."""
         self._server.close()
         self._other.close()
-        for task in self._tasks:
+        await self.drop()
+
+    async def drop(self) -> None:
+        """End all connections."""
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def add(self, fault: Fault) -> None:
+        """Let one more thing go wrong, after those that are still to come."""
+        self._faults.append(fault)
 
     async def _stray(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.strayed.append(await reader.read(_READ))
@@ -98,7 +108,8 @@ class Proxy:
         head = await reader.readuntil(_ENDS_HEAD)
         length = _LENGTH.search(head)
         body = await reader.readexactly(int(length[1])) if length else b""
-        request = _closing(head) + body
+        request = _HOST.sub(b"\r\nHost: " + urlsplit(self.upstream).netloc.encode(), _closing(head))
+        request += body
         await self._gate()
         if head.startswith(b"POST /process "):
             await self._start(request, writer)
