@@ -7,11 +7,10 @@ changed since, once, as it stands now. Imported by the widget.
 from __future__ import annotations
 
 import json
-import math
 from typing import Any, Protocol
 
 from blaxel_jupyter.fold import Fold
-from blaxel_jupyter.panel.rows import Batch
+from blaxel_jupyter.panel.rows import Batch, fact
 from blaxel_jupyter.panel.story import (
     Section,
     depth,
@@ -31,9 +30,6 @@ BATCH_ITEMS = 200
 
 SHOWN_TEXT = 200_000
 """Characters of one text block that are shown; the rest is counted."""
-
-MAX_FACT = 2000
-"""Characters of one text in the header."""
 
 
 class TaskLike(Protocol):
@@ -76,7 +72,7 @@ class Items:
 
     def facts(self) -> dict[str, Any]:
         """Return the header, each value one that travels as JSON."""
-        return {name: _fact(value) for name, value in self._run.header().items()}
+        return {name: fact(value) for name, value in self._run.header().items()}
 
     def title(self) -> str:
         """Return the run in one line, not sanitised."""
@@ -200,11 +196,3 @@ def _size(entry: dict[str, Any]) -> int:
 def _settled(entry: dict[str, Any]) -> dict[str, Any]:
     """Return what of an entry stays the same when it is sent again without news."""
     return {name: value for name, value in entry.items() if name not in ("at", "text")}
-
-
-def _fact(value: Any) -> Any:
-    if isinstance(value, str):
-        return value[:MAX_FACT].encode("utf-8", "replace").decode()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -5,6 +5,7 @@ It knows what the page is told of a log, and nothing of messages or widgets. Imp
 
 from __future__ import annotations
 
+import math
 from array import array
 from bisect import bisect_right
 from itertools import accumulate
@@ -22,6 +23,9 @@ BATCH_BYTES = 1 << 20
 
 BATCH_ROWS = 1 << 15
 """Rows of one message at most."""
+
+MAX_FACT = 2000
+"""Characters of one text in the header."""
 
 _STREAMS: dict[str | None, int] = {None: 0, "stdout": 1, "stderr": 2, "system": 3}
 _KINDS: dict[str, int] = {"line": 0, "gap": 4, "notice": 8}
@@ -60,8 +64,8 @@ class Rows:
         return [(verb,)] if verb in self.verbs and source is None else []
 
     def facts(self) -> dict[str, Any]:
-        """Return the header; lines that have not ended are cut to what a row shows."""
-        header = self._run.header()
+        """Return the header, its texts cut; lines that have not ended, to what a row shows."""
+        header = {name: fact(value) for name, value in self._run.header().items()}
         partial = [[s, last_state(text)[:MAX_CHARACTERS]] for s, text in header.get("partial", [])]
         return {**header, "partial": partial}
 
@@ -97,6 +101,15 @@ class Rows:
         times = array("d", [_NAN if at is None else at / 1000 for at in received])
         sizes = [(first + i, size) for i, size in enumerate(missing) if size is not None]
         return {"from": first, "n": n, "missing": sizes}, [text, flags, times.tobytes()]
+
+
+def fact(value: Any) -> Any:
+    """Return one value of a header as it travels: bounded, as it is sent again with each change, and JSON."""
+    if isinstance(value, str):
+        return value[:MAX_FACT].encode("utf-8", "replace").decode()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def _text(texts: list[str]) -> tuple[bytes, int]:

@@ -274,7 +274,7 @@ def test_copy_and_download(notebook: Notebook) -> None:
     page.get_by_role("menuitem", name="Copy as text").click()
     page.get_by_text("copied", exact=True).wait_for()
     copied = page.evaluate("navigator.clipboard.readText()")
-    assert copied == "red\n<b>\n20%\n9 bytes missing here\n"
+    assert copied == "red\n<b>\n20%\n-- 9 bytes missing here --\n"
     with page.expect_download() as download:
         page.get_by_label("Download lines (s)").click()
         page.get_by_role("menuitem", name="Download as text").click()

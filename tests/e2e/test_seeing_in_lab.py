@@ -195,13 +195,13 @@ def test_what_is_copied(notebook: Notebook) -> None:
     choose(page, "Copy lines (y)", "Copy with line numbers")
     lines = copied(page).split("\n")
     assert len(lines) == ROWS + 1
-    assert lines[402:404] == ["403\t9 bytes missing here: why", "404\tlate 0"]
+    assert lines[402:404] == ["403\t-- 9 bytes missing here: why --", "404\tlate 0"]
     assert lines[-3:] == ["804\tFATAL last", "805\tno time", ""]
     page.get_by_label("Filter the lines (f)").click()
     page.get_by_label("Filter the log").fill("level>=error")
     rows(page, ROWS, 3)
     choose(page, "Copy lines (y)", "Copy as text")
-    assert copied(page) == "ERROR one\n9 bytes missing here: why\nFATAL last\n"
+    assert copied(page) == "ERROR one\n-- 9 bytes missing here: why --\nFATAL last\n"
     choose(page, "Copy lines (y)", "Copy with arrival times")
     assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\tERROR one\n", copied(page))
     choose(page, "Copy lines (y)", f"All: {ROWS} lines", "Copy with arrival times")

@@ -26,7 +26,7 @@ const PLAIN: Style = {};
 // zero-width and other characters that take no space, tags.
 const CODES = String.raw`\0-\x08\x0a-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb`;
 const SPECIAL = new RegExp(String.raw`[${CODES}\ud82f\ud834\udb40\udb41]`);
-const INVISIBLE = new RegExp(
+export const INVISIBLE = new RegExp(
   String.raw`[${CODES}\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e01ef}]`,
   "gu",
 );

@@ -23,6 +23,9 @@ test("the code is Python, whatever is in the expression", () => {
   );
   expect(python("Out[12]", "x")).toBe('Out[12].logs.filter("x")');
   expect(python("__import__('os')", "x")).toBe('run.logs.filter("x")');
+  expect(python("run", "a\u202eb\u{e0041}\0")).toBe(
+    'run.logs.filter("a\\u202eb\\U000e0041\\u0000")',
+  );
 });
 
 test("rows are found by their position and the other way", () => {

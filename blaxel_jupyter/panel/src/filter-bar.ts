@@ -1,6 +1,7 @@
 // The filter's own line: the expression, how much it keeps, what is often wanted as buttons that write
 // into it, and the Python code for the same rows. It drives the filtering; the list is the view's.
 
+import { INVISIBLE, visibleText } from "./ansi";
 import { button, element, grouped, setText } from "./dom";
 import { icon } from "./icons";
 import { say } from "./page";
@@ -120,7 +121,7 @@ export class FilterBar {
     const parent = root.parentElement ?? root;
     try {
       await navigator.clipboard.writeText(code);
-      say(parent, `copied: ${code.slice(0, 80)}`);
+      say(parent, `copied: ${visibleText(code).slice(0, 80)}`);
     } catch {
       say(parent, "the browser refused the clipboard");
     }
@@ -130,7 +131,13 @@ export class FilterBar {
 /** The Python code that gives the rows a filter keeps; a JSON string is a Python string. */
 export function python(variable: string, expression: string): string {
   const name = /^([A-Za-z_]\w*|Out\[\d+\])$/.test(variable) ? variable : "run";
-  return `${name}.logs.filter(${JSON.stringify(expression)})`;
+  return `${name}.logs.filter(${JSON.stringify(expression).replace(INVISIBLE, escaped)})`;
+}
+
+/** A character nobody can see, as Python writes it: code to be copied hides nothing. */
+function escaped(c: string): string {
+  const code = (c.codePointAt(0) as number).toString(16);
+  return code.length > 4 ? `\\U${code.padStart(8, "0")}` : `\\u${code.padStart(4, "0")}`;
 }
 
 const TOKENS = /(?:NOT\s+)?(?:-?(?:\w+:)?"(?:[^"\\]|\\.)*"|-?\/(?:[^/\\]|\\.)+\/i?|[()]|[^\s()]+)/g;

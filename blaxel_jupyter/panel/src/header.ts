@@ -116,7 +116,7 @@ export class HeaderView {
     setText(this.#command, command.slice(0, 500));
     this.#command.title = visibleText(header.command.slice(0, 2000).replaceAll("\n", " ⏎ "));
     setText(this.#facts, facts(header, now, this.#rate.at(now, header)).join(" · "));
-    setText(this.#integrity, INTEGRITY[header.integrity] ?? header.integrity);
+    setText(this.#integrity, INTEGRITY[header.integrity] ?? visibleText(header.integrity));
     this.#integrity.dataset.integrity = header.integrity;
     this.#integrity.title = INTEGRITY_HELP[header.integrity] ?? "";
     this.#action(header);
@@ -180,9 +180,11 @@ export class HeaderView {
 }
 
 export function statusText(header: Header): string {
-  if (header.exit_code === null || header.status === "running") return header.status;
-  if (header.status === "completed" && header.exit_code === 0) return "completed";
-  return `${header.status} · exit code ${header.exit_code}`;
+  const { exit_code } = header;
+  const status = visibleText(header.status);
+  if (exit_code === null || status === "running") return status;
+  if (status === "completed" && exit_code === 0) return "completed";
+  return `${status} · exit code ${exit_code}`;
 }
 
 /** What the header says of a bad end: words, and links with the row that each leads to. */

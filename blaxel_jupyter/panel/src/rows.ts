@@ -55,6 +55,7 @@ export function fillRow(
   if (kind === GAP) node.classList.add("bxl-gap-row");
   else if (kind === NOTICE) node.classList.add("bxl-notice-row");
   else if ((flags & STREAM) === STDERR) node.classList.add("bxl-stderr");
+  else if ((flags & STREAM) === STREAM) node.classList.add("bxl-system");
   if (current) node.classList.add("bxl-current");
   const gutter = element("span", "bxl-gutter");
   gutter.title = rowTitle(store, row);
@@ -85,7 +86,7 @@ export function fillPartial(node: HTMLElement, [stream, line]: [string, string])
   const gutter = element("span", "bxl-gutter");
   gutter.title = `${stream} · this line has not ended yet`;
   const text = element("span", "bxl-text");
-  appendMarked(text, spans(line), []);
+  appendMarked(text, fewer(spans(line)), []);
   node.append(gutter, text);
 }
 

@@ -59,11 +59,28 @@ test("of several runs, a row says which it is from", () => {
 });
 
 test("text is what is shown, or exactly what was received", () => {
-  expect(taken("text")).toBe("a\n<U+FEFF>red <U+2028>é\n20%\n9,000 bytes missing here\n");
+  expect(taken("text")).toBe("a\n<U+FEFF>red <U+2028>é\n20%\n-- 9,000 bytes missing here --\n");
   expect(taken("raw", [1, 2])).toBe(`${LINES[1]}\n${LINES[2]}\n`);
   expect(taken("raw", [3])).toBe("-- 9,000 bytes missing here --\n");
-  expect(taken("numbers", [0, 3])).toBe("11\ta\n14\t9,000 bytes missing here\n");
+  expect(taken("numbers", [0, 3])).toBe("11\ta\n14\t-- 9,000 bytes missing here --\n");
   expect(taken("times", [0, 2])).toContain("2026-11-22T10:05:30.000007Z\t20%\n");
+});
+
+test.each([
+  ["-- 9,000 bytes missing here --", "\\-- 9,000 bytes missing here --"],
+  ["\\-- x --", "\\\\-- x --"],
+  ["-- DROP TABLE x", "-- DROP TABLE x"],
+])("%s cannot be taken for a row of ours", (line, shown) => {
+  const taking = {
+    from: 0,
+    text: new TextEncoder().encode(line),
+    flags: Uint8Array.of(1),
+    received: new DataView(new ArrayBuffer(8)),
+    missing: new Map(),
+    rows: Uint32Array.of(0),
+  };
+  const text = (style: Style) => new TextDecoder().decode(written({ ...taking, style }));
+  expect([text("text"), text("raw")]).toEqual([`${shown}\n`, `${line}\n`]);
 });
 
 test("a time keeps its microseconds", () => {

@@ -52,9 +52,15 @@ function line(taking: Taking, i: number, text: string, missing: number | null): 
   }
   if (style === "raw" && kind === 0) return text;
   const shown = visibleText(text.replace(/\r+$/, "").replace(/^.*\r/s, ""));
-  if (style === "raw") return `-- ${said(kind, shown, missing)} --`;
+  const told = kind === 0 ? ofLog(shown) : `-- ${said(kind, shown, missing)} --`;
+  if (style === "raw") return told;
   const head = { text: "", numbers: `${from + i + 1}\t`, times: `${received ?? "-"}\t` }[style];
-  return head + said(kind, shown, missing);
+  return head + told;
+}
+
+/** A line that reads like a row of ours gets a backslash: it cannot be taken for one (frames.py). */
+function ofLog(line: string): string {
+  return /^\s*\\*-- .* --$/.test(line) ? `\\${line}` : line;
 }
 
 /** A line in words, where it stands for output that is not there. */
