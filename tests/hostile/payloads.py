@@ -205,3 +205,20 @@ BYTES = {
     "markers": b"stdout:a\nstderr:b\n[keepalive]\n\n[Process is being forcefully killed]\n",
 }
 """What a process may write that is no text; exactly these bytes are to come back."""
+
+FILTERS = [
+    "plain -retry level>=warning",
+    '"quoted \\"twice\\" and \\\\ back"',
+    "'); import os; os.abort() #",
+    "\"); __import__('os').abort() #",
+    "{__import__('os').abort()} $x %s \\N{BULLET} \\x41 \\u202e",
+    "/a\\/b[/]\\d+/i",
+    '"\u202e\u200b\U000e0041\ufeff\x85\u2028"',
+    "é 漢字 😀",
+    '"""triple"""',
+    "</script><script>window.canary=1</script>",
+    "%sandbox delete x",
+    "!touch owned",
+    "\\",
+]
+"""Filters whose code is copied: as a literal of Python each is itself and nothing else."""

@@ -39,6 +39,8 @@ export interface Digest {
   block: [number, number] | null;
 }
 
+export const STATUS_SHOWN = 40; // characters: a server may say any word
+
 export type LogSession = Session<LineStore, Header>;
 
 const INTEGRITY: Record<string, string> = {
@@ -181,7 +183,7 @@ export class HeaderView {
 
 export function statusText(header: Header): string {
   const { exit_code } = header;
-  const status = visibleText(header.status);
+  const status = visibleText(header.status).slice(0, STATUS_SHOWN);
   if (exit_code === null || status === "running") return status;
   if (status === "completed" && exit_code === 0) return "completed";
   return `${status} · exit code ${exit_code}`;

@@ -3,7 +3,7 @@
 
 import { visibleText } from "./ansi";
 import { button, element, setText } from "./dom";
-import { duration } from "./header";
+import { duration, STATUS_SHOWN } from "./header";
 import { StopMenu } from "./stop";
 import type { TaskHeader, TaskSession } from "./story";
 
@@ -62,7 +62,7 @@ export class TaskHeaderView {
     this.root.hidden = header === null;
     if (header === null) return;
     const now = (Date.now() - this.session.skew) / 1000;
-    const status = visibleText(header.status);
+    const status = visibleText(header.status).slice(0, STATUS_SHOWN);
     this.#status.dataset.status = header.status;
     setText(this.#status, status);
     const id = visibleText(header.run_id);
