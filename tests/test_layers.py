@@ -87,8 +87,9 @@ LAYERS = {
     " task_client task_runs | IPython traitlets",
     "cli": "__init__ credentials errors local local.server |",
     "panel.__init__": "|",
-    "panel.widget": "errors panel.escapes panel.items panel.merged panel.naming panel.pace panel.rows"
-    " panel.static table | anyio anywidget traitlets",
+    "panel.widget": "errors panel.allowance panel.escapes panel.items panel.merged panel.naming"
+    " panel.pace panel.rows panel.static table | anyio anywidget traitlets",
+    "panel.allowance": "|",
     "panel.merged": "columns panel.items panel.rows panel.static panel.task_lines table |",
     "panel.naming": "| IPython",
     "panel.task_lines": "fold panel.items panel.story panel.task_text table task_items |",

@@ -18,6 +18,7 @@ import anywidget
 import traitlets
 
 from blaxel_jupyter.errors import BlaxelError
+from blaxel_jupyter.panel.allowance import ANSWERS, ORDERS, Allowance
 from blaxel_jupyter.panel.escapes import visible_text
 from blaxel_jupyter.panel.items import Items, TaskLike
 from blaxel_jupyter.panel.merged import Merged, is_task
@@ -92,6 +93,7 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         self._lock = threading.Lock()
         self._sent = 0
         self._pace = Pace()
+        self._answers, self._orders = Allowance(*ANSWERS), Allowance(*ORDERS)
         self._answered = 0
         self._header: dict[str, Any] | None = None
         self._command: Callable[..., object] | None = _obeying(runs)
@@ -206,10 +208,13 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         """Answer one message of a view; it may run on any thread and never raises."""
         message = content if isinstance(content, dict) else {}
         if _is_count(have := message.get("have")):
-            self._pace.heard(have)
+            self._pace.heard(min(have, self._sent))
         number = message.get("id")
         if not _is_count(number):
             return  # not ours: without an id there is nothing to answer to
+        allowed = self._orders if message.get("kind") == "command" else self._answers
+        if not allowed.take():
+            return  # a flood; a panel asks again
         if message.get("kind") == "page":
             self._page(number, message.get("from"), message.get("n"))
         elif message.get("kind") == "later":
@@ -278,12 +283,15 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         place = {"sent": self._sent, "epoch": self._source.epoch, "now": time.time()}
         self.send({**place, "answered": self._answered, **content}, buffers)
 
+    def set_state(self, sync_data: object) -> None:
+        """Take no state from a page: other pages would run a script that one of them put there."""
+
     def _repr_mimebundle_(self, **_options: object) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the widget, and one line for a front end that has none."""
         line = f"LogPanel: {self._source.title()}"
         widget = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
         return {
-            "text/plain": visible_text(line),
+            "text/plain": visible_text(line[:500]),
             "application/vnd.jupyter.widget-view+json": widget,
         }, {}
 
