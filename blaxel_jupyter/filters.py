@@ -19,7 +19,8 @@ both to it:
 
 Texts are searched in lines as the panel shows them: without colours, after carriage returns. Levels are
 guessed (``levels.py``). What is not known is not held against a row: gaps and notices stay, whatever is
-said of texts and levels, unless ``kind`` leaves them out. Pure; imported by table.
+said of texts and levels, unless ``kind`` leaves them out. Pure, but for the patience with an expression
+that never ends; imported by table.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from operator import and_, ge, gt, le, lt, or_
 from typing import Any, NoReturn
 
 from blaxel_jupyter.levels import LEVELS, NUMBERS, levels
+from blaxel_jupyter.patience import patience
 from blaxel_jupyter.patterns import PatternError, compiled, literal_of
 from blaxel_jupyter.shown import Shown
 
@@ -39,6 +41,9 @@ Columns = Callable[[str], Sequence[Any]]
 
 BLOCK = 1 << 13
 """Rows that are looked at together."""
+
+PATIENCE = 10.0
+"""Seconds for a regular expression in as many rows; it takes milliseconds, or may never end."""
 
 FALSE, UNKNOWN, TRUE = 0, 1, 3  # two bits: what holds, and what may; "and" and "or" work on both
 _NOT = bytes({FALSE: TRUE, TRUE: FALSE}.get(value, value) for value in range(256))
@@ -248,7 +253,13 @@ class _Reader:
             self._fail(str(error), start + 1 + error.at)
         self._fields.add("text")
         literal = literal_of(source) if not flags else ""
-        return lambda block: block.said(block.shown.with_pattern(pattern, literal))
+        endless = FilterError("the regular expression takes too long", start)
+
+        def found(block: Block) -> int:
+            with patience(PATIENCE, endless):
+                return block.said(block.shown.with_pattern(pattern, literal))
+
+        return found
 
     def _field(self, name: str, sign: str) -> Term:
         start = self._at

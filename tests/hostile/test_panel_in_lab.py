@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -75,6 +76,19 @@ SHOWN = """node => [...node.querySelectorAll(".bxl-row")].map(row => {
 })"""
 WORDS = """node => [...node.querySelectorAll("*")]
   .filter(one => !one.childElementCount).map(one => one.textContent)"""
+CONTRASTS = """node => {
+  const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => 0.2126 * (r / 255) ** 2.2 + 0.7152 * (g / 255) ** 2.2
+    + 0.0722 * (b / 255) ** 2.2 + 0.05;
+  const behind = node => {
+    const [r, g, b, a = 1] = numbers(getComputedStyle(node).backgroundColor);
+    return a === 0 && node.parentElement ? behind(node.parentElement) : [r, g, b];
+  };
+  return [...node.querySelectorAll(".bxl-text span")].map(one => {
+    const both = [light(numbers(getComputedStyle(one).color)), light(behind(one))];
+    return Math.max(...both) / Math.min(...both);
+  });
+}"""
 OPEN = """node => node.querySelectorAll(".bxl-head[aria-expanded=false]").forEach(one => one.click())"""
 TALL = ".bxl-tall .bxl-body { height: 5000px !important }"  # a screen shows many rows
 TWICE = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
@@ -92,6 +106,7 @@ class Seen:
     files: dict[str, bytes] = field(default_factory=dict)
     chips: list[str] = field(default_factory=list)
     story: str = ""
+    contrasts: list[float] = field(default_factory=list)
     code: list[str] = field(default_factory=list)
     large: list[list[str]] = field(default_factory=list)
     boxes: dict[str, list[float]] = field(default_factory=dict)
@@ -157,6 +172,7 @@ def read_log(found: Seen) -> None:
             if number:
                 found.rows[number] = text, classes
         found.foreign += found.page.foreign(".bxl-panel")
+        found.contrasts += log.evaluate(CONTRASTS)
     tall(log)
     openers = log.locator(".bxl-row:has([data-n]) .bxl-text button")
     for i in range(openers.count()):
@@ -299,6 +315,10 @@ def test_copied_code(seen: Seen, expression: str) -> None:
     [statement] = ast.parse(code).body
     assert isinstance(statement, ast.Expr)
     assert ast.unparse(statement) == f"run.logs.filter({expression!r})"
+    run, asked = SimpleNamespace(logs=SimpleNamespace()), []
+    run.logs.filter = asked.append
+    exec(code, {"__builtins__": {}, "run": run})
+    assert asked == [expression]
 
 
 def test_fields(seen: Seen) -> None:
@@ -314,6 +334,12 @@ def test_a_source(seen: Seen, one: Payload) -> None:
     chips = [chip for chip in seen.chips if one.seen in chip]
     assert chips
     assert max(map(len, chips)) < 2100
+
+
+def test_no_text_is_hidden_by_its_colours(seen: Seen) -> None:
+    """Whatever colours a line asks for, its text stands out from what is behind it."""
+    assert len(seen.contrasts) > 10
+    assert min(seen.contrasts) >= 2
 
 
 def test_nothing_is_wider_than_its_panel(seen: Seen) -> None:

@@ -97,3 +97,9 @@ test("a look at a long line takes little time", () => {
   fields('a="'.repeat(2000));
   expect(performance.now() - start).toBeLessThan(1500);
 });
+
+test("a line of quotes that never end takes little time", () => {
+  const start = performance.now();
+  expect(fields(`{"a":${'\\"'.repeat(400_000)}}`)).toBeNull();
+  expect(performance.now() - start).toBeLessThan(5000);
+});

@@ -10,7 +10,7 @@ const MAX_DEPTH = 50;
 const HEAD = 2000; // characters of a line that are looked at to tell whether it has fields
 const OBJECT = /^[^{]{0,200}\{\s*"(?:[^"\\]|\\.)*"\s*:/;
 const PAIR = /(?:^|\s)([A-Za-z_@][\w.@/-]*)=("(?:[^"\\]|\\.)*"|[^\s"=][^\s"]*?(?=[,;]?(?:\s|$)))/g;
-const TOKEN = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[[{]|[}\]]/g;
+const TOKEN = /"(?:[^"\\]|\\.)*"?|-?\d[\d.eE+-]*|[[{]|[}\]]/g;
 const NUMBER = "\ufdd0"; // before numbers while JSON is read: they keep their digits as texts
 
 /** Whether a line seems to have fields: a look at its beginning and end. */

@@ -1,10 +1,11 @@
 // Fill one row element: a gutter mark for the stream, the coloured text, the marks of a search.
 // Everything is made with text nodes and fixed classes.
 
-import { type Colour, palette, type Span, type Style, spans } from "./ansi";
+import { type Colour, type Span, type Style, spans } from "./ansi";
 import { button, element, grouped } from "./dom";
 import { size } from "./header";
 import { anchor, links } from "./links";
+import { isBasic, readable, rgb } from "./readable";
 import { GAP, KIND, type LineStore, NOTICE, STDERR, STREAM } from "./store";
 
 export const SHOWN_CHARACTERS = 4000;
@@ -147,36 +148,27 @@ function append(parent: HTMLElement, text: string, style: Style, marked: boolean
     parent.append(mark);
     return;
   }
-  const classes = styleClasses(style);
-  if (classes.length === 0 && typeof style.fg !== "object" && typeof style.bg !== "object") {
-    if (style.fg === undefined && style.bg === undefined) {
-      parent.append(text);
-      return;
-    }
+  const { fg, bg, tone } = readable(style);
+  const classes = styleClasses(style, fg, bg);
+  if (tone) classes.push(tone);
+  if (classes.length === 0 && fg === undefined && bg === undefined) {
+    parent.append(text);
+    return;
   }
   const span = element("span", classes.join(" "), text);
-  const [fg, bg] = style.inverse ? [style.bg, style.fg] : [style.fg, style.bg];
-  if (isExtended(fg)) span.style.color = rgb(fg);
-  if (isExtended(bg)) span.style.backgroundColor = rgb(bg);
+  if (fg !== undefined && !isBasic(fg)) {
+    span.style.setProperty(tone ? "--bxl-asked" : "color", `rgb(${rgb(fg).join(", ")})`);
+  }
+  if (bg !== undefined && !isBasic(bg)) span.style.backgroundColor = `rgb(${rgb(bg).join(", ")})`;
   parent.append(span);
 }
 
-function styleClasses(style: Style): string[] {
+function styleClasses(style: Style, fg?: Colour, bg?: Colour): string[] {
   const classes: string[] = [];
   for (const name of ["bold", "dim", "italic", "underline", "strike", "inverse"] as const) {
     if (style[name]) classes.push(`bxl-${name}`);
   }
-  const [fg, bg] = style.inverse ? [style.bg, style.fg] : [style.fg, style.bg];
-  if (typeof fg === "number" && fg < 16) classes.push(`bxl-fg${fg}`);
-  if (typeof bg === "number" && bg < 16) classes.push(`bxl-bg${bg}`, "bxl-on");
+  if (fg !== undefined && isBasic(fg)) classes.push(`bxl-fg${fg}`);
+  if (bg !== undefined && isBasic(bg)) classes.push(`bxl-bg${bg}`, "bxl-on");
   return classes;
-}
-
-function isExtended(colour: Colour | undefined): colour is Colour {
-  return typeof colour === "object" || (typeof colour === "number" && colour >= 16);
-}
-
-function rgb(colour: Colour): string {
-  const [r, g, b] = typeof colour === "number" ? palette(colour) : colour;
-  return `rgb(${r}, ${g}, ${b})`;
 }
