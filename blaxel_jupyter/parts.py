@@ -6,7 +6,7 @@ inputs, outputs and states survive, chunks and times do not. Pure: imports nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 Event = dict[str, Any]
@@ -43,24 +43,34 @@ def events_of(message_id: str, parts: Sequence[object]) -> list[Event]:
     part of unknown type becomes an event of that type, and what is no part at all is left out: strange
     content never raises. ``finish`` is the caller's to add, from the run's status.
     """
-    events: list[Event] = []
+    return list(each_event(message_id, parts))
+
+
+def each_event(message_id: str, parts: Iterable[object]) -> Iterator[Event]:
+    """Yield the events of :func:`events_of` one by one, as the parts come."""
+    count = 0
     texts = False
     for part in parts:
         kind = part.get("type") if isinstance(part, dict) else None
         if not isinstance(part, dict) or not isinstance(kind, str) or kind == "step-start":
             continue
         if kind == "text":
-            if not texts:
-                events.append({"type": "text-start", "id": message_id})
+            events = _prose(message_id, part, begun=texts)
             texts = True
-            if text := _text(part, "text"):
-                events.append({"type": "text-delta", "id": message_id, "delta": text})
         elif kind == "reasoning":
-            events += _reasoning(part, f"{message_id}:r{len(events)}")
+            events = _reasoning(part, f"{message_id}:r{count}")
         elif _is_tool(part, kind):
-            events += _tool(part, kind)
+            events = _tool(part, kind)
         else:
-            events.append(dict(part))
+            events = [dict(part)]
+        count += len(events)
+        yield from events
+
+
+def _prose(message_id: str, part: Part, *, begun: bool) -> list[Event]:
+    events: list[Event] = [] if begun else [{"type": "text-start", "id": message_id}]
+    if text := _text(part, "text"):
+        events.append({"type": "text-delta", "id": message_id, "delta": text})
     return events
 
 

@@ -21,10 +21,10 @@ MAX_BODY = 64 * 1024 * 1024
 
 MAX_BODIES = 4 * MAX_BODY
 """Bytes of all request bodies that are being read."""
-BODY_PAUSE = 30.0
+BODY_PAUSE = 20.0
 """Seconds that a request's body may stand still."""
 MOST_STREAMS = 500
-"""Streams that are open at once: some files and half a megabyte each."""
+"""Streams that are open at once: four files and some hundred kilobytes each."""
 
 _HANG_UP = {"Connection": "close"}
 

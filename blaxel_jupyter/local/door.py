@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST_WAITING = 256
 """Connections that have not sent the head of a request; one more, and the oldest goes."""
-HEAD = 15.0
+HEAD = 10.0
 """Seconds that the head of a request may take to come."""
 MOST_UNTAKEN = 256 * 1024 * 1024
 """Bytes of answers that wait for slow readers, all together; beyond, the one that waits longest goes."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from blaxel_jupyter.local.task_store import Run
-from blaxel_jupyter.parts import Event, Part, Parts, events_of
+from blaxel_jupyter.parts import Event, Part, Parts, each_event
 
 MAX_EVENTS = 50_000
 """Events of one run that are kept in memory."""
@@ -21,6 +21,8 @@ MAX_BYTES = 32 * 1024 * 1024
 """Bytes of JSON of one run that are kept in memory; the newest event is kept in any case."""
 BLOCK = 256 * 1024
 """Bytes of events that a reader takes at a time."""
+PIECE = 64 * 1024
+"""Characters of a long text that a reader is told at a time."""
 
 Source = Literal["buffer", "reconstructed", "merged"]
 
@@ -54,10 +56,14 @@ class Mark(NamedTuple):
 
 @dataclass(slots=True)
 class Place:
-    """Where a reader is: the position of the event it reads next, and the mark before that event."""
+    """Where a reader is: the position of the event it reads next, and the mark before that event.
+
+    ``missed`` is what it has still to be told before that, of events that were dropped.
+    """
 
     position: int = 0
     mark: Mark = field(default_factory=Mark)
+    missed: Iterator[Event] = field(default_factory=lambda: iter(()))
 
 
 def encode(event: Mapping[str, Any]) -> Encoded:
@@ -172,35 +178,43 @@ class LiveRun:
         them are told as they are now, so that their later events may repeat it (protocol 3.5).
         """
         found: list[Encoded] = []
-        if place.position < self._first:
-            found += map(encode, self._missed(place))
-            place.position, place.mark = self._first, self._dropped
         size = 0
-        start = place.position - self._first
-        for index in range(start, len(self._events)):
+        for encoded in self._next(place):
+            found.append(encoded)
+            size += len(encoded.data)
             if limit is not None and size >= limit:
                 break
-            encoded, place.mark = self._events[index]
-            place.position += 1
-            size += len(encoded.data)
-            found.append(encoded)
         return found
 
-    def _missed(self, place: Place) -> list[Event]:
-        """Rebuild what was dropped between a place and the start of the buffer."""
-        parts: list[Part] = []
-        for position, part in enumerate(self.parts.parts[: self._dropped.parts]):
-            begun = position == place.mark.parts - 1
+    def _next(self, place: Place) -> Iterator[Encoded]:
+        """Yield what comes next for a reader, whose place is moved before each."""
+        while True:
+            yield from map(encode, place.missed)
+            if place.position < self._first:
+                parts = self._missed(place.position, place.mark, self._dropped)
+                place.missed = each_event(self.run.message_id, parts)
+                place.position, place.mark = self._first, self._dropped
+            elif place.position < self.count:
+                encoded, place.mark = self._events[place.position - self._first]
+                place.position += 1
+                yield encoded
+            else:
+                return
+
+    def _missed(self, first: int, mark: Mark, until: Mark) -> Iterator[Part]:
+        """Rebuild what was dropped between two marks, when it is asked for, long text in pieces.
+
+        Of tool calls those that were changed by the event at ``first`` or a later one.
+        """
+        for position in range(until.parts):
+            part = self.parts.parts[position]
             if part["type"] in ("text", "reasoning"):
-                last = position == self._dropped.parts - 1
-                end = self._dropped.written if last else len(part["text"])
-                start = place.mark.written if begun else 0
-                if position >= place.mark.parts - 1 and start < end:
-                    cut = {"state": "streaming"} if end < len(part["text"]) else {}
-                    parts.append(part | {"text": part["text"][start:end]} | cut)
-            elif self._changed_at[position] >= place.position:
-                parts.append(part)
-        return events_of(self.run.message_id, parts)
+                begun, last = position == mark.parts - 1, position == until.parts - 1
+                end = until.written if last else len(part["text"])
+                if position >= mark.parts - 1:
+                    yield from _pieces(part, position, mark.written if begun else 0, end)
+            elif self._changed_at[position] >= first:
+                yield part
 
     def take_changes(self) -> dict[int, Part]:
         """Return the parts that were changed since this was last asked, by position."""
@@ -211,3 +225,13 @@ class LiveRun:
     def give_back(self, positions: Iterable[int]) -> None:
         """Take note that these changes could not be saved."""
         self.parts.changed.update(positions)
+
+
+def _pieces(part: Part, position: int, start: int, end: int) -> Iterator[Part]:
+    """Cut text out of a part, in pieces: one of them is what waits for a slow reader."""
+    name = {"id": part.get("id") or f"part-{position}"} if part["type"] == "reasoning" else {}
+    named = name if end - start > PIECE else {}
+    for at in range(start, end, PIECE):
+        to = min(at + PIECE, end)
+        cut = {"state": "streaming"} if to < len(part["text"]) else {}
+        yield part | named | {"text": part["text"][at:to]} | cut

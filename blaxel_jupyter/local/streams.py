@@ -19,8 +19,8 @@ NDJSON_KEEPALIVE = 5.0
 """Seconds between keepalives of an NDJSON stream (protocol 4.4)."""
 MAX_HELD = 64 * 1024
 """Bytes of an unfinished line that wait for its end before they are sent without it."""
-BLOCK = 256 * 1024
-"""Bytes gathered into one write to the client."""
+BLOCK = 64 * 1024
+"""Bytes gathered into one write to the client: two of them wait where it does not read."""
 
 
 class TextEncoder:
@@ -150,7 +150,7 @@ async def follow(
 def _gather(reader: Reader, encoder: TextEncoder | EventEncoder) -> bytes:
     parts: list[bytes] = []
     size = 0
-    while size < BLOCK and (piece := reader.read()) is not None:
+    while size < BLOCK and (piece := reader.read(BLOCK)) is not None:
         parts.append(encoder.feed(*piece))
         size += len(piece[1])
     return b"".join(parts)

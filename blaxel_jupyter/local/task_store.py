@@ -12,7 +12,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from blaxel_jupyter.parts import Part
 STATUSES = ("queued", "running", "completed", "failed", "cancelled", "interrupted")
 """The status words of every route but ``/status`` (protocol 3.6); the last four are final."""
 INTERRUPTED = "Run interrupted by a server restart"
+BATCH = 256 * 1024
+"""Characters of parts that are read at a time for a stream."""
 PATIENCE = 0.2
 """Seconds to wait for another program that holds the file; the caller tries again later."""
 
@@ -208,6 +210,29 @@ class TaskStore:
         """Return a message's parts, in order."""
         query = "SELECT part FROM parts WHERE message_id = ? ORDER BY position"
         return [json.loads(part) for (part,) in self._rows(query, message_id)]
+
+    def each_part(self, message_id: str) -> Iterator[Part]:
+        """Yield a message's parts in order, read in batches: few are in memory at a time."""
+        query = "SELECT position, part FROM parts WHERE message_id = ? AND position > ? ORDER BY position"
+        last, rows = -1, [(0, "")]
+        while rows:
+            rows = self._some(query, message_id, last)
+            for position, part in rows:
+                last = position
+                yield json.loads(part)
+
+    def _some(self, query: str, *values: object) -> list[tuple[int, str]]:
+        """Return the first rows of an answer, up to ``BATCH`` characters of text, but at least one."""
+        rows: list[tuple[int, str]] = []
+        size = 0
+        try:
+            with closing(self._db.execute(query, values)) as cursor:
+                while size < BATCH and (row := cursor.fetchone()) is not None:
+                    rows.append(row)
+                    size += len(row[1])
+        except sqlite3.Error as problem:
+            raise StoreError(f"the tasks' database cannot be read: {problem}") from problem
+        return rows
 
     def thread(self, chat_id: str) -> list[Message]:
         """Return a chat's messages, oldest first."""

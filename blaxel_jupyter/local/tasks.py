@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from blaxel_jupyter.local.agent import LocalAgent, step_prefix
 from blaxel_jupyter.local.live_run import (
+    BLOCK,
     MAX_BYTES,
     MAX_EVENTS,
     Encoded,
@@ -33,7 +34,7 @@ from blaxel_jupyter.local.processes import NotRunningError
 from blaxel_jupyter.local.replay import Recording, Replay
 from blaxel_jupyter.local.sandboxes import DEFAULT, Sandboxes
 from blaxel_jupyter.local.task_store import INTERRUPTED, Message, Run, StoreError, TaskStore
-from blaxel_jupyter.parts import Event, events_of
+from blaxel_jupyter.parts import Event, each_event
 
 MOST_RUNNING = 8
 """Runs that go on at once; others wait as ``queued``."""
@@ -293,19 +294,26 @@ class Tasks:
             return live.source, live.events()
         if live is not None and not live.saved:
             return "merged", live.events()
-        return "reconstructed", await self._stored(run)
+        found: list[Encoded] = []
+        async for block in self._stored(run):
+            found += block
+        return "reconstructed", found
 
-    async def _stored(self, run: Run) -> list[Encoded]:
-        """Rebuild an ended run's events; an interrupted one never had a last event."""
-        events = events_of(run.message_id, self._store.parts(run.message_id))
-        if not run.active and run.status != "interrupted":
-            events.append({"type": "finish", "runId": run.run_id, "status": run.status})
-        found = []
-        for number, event in enumerate(events):
+    async def _stored(self, run: Run) -> AsyncIterator[list[Encoded]]:
+        """Rebuild an ended run's events, some at a time; an interrupted one never had a last event."""
+        found: list[Encoded] = []
+        size = 0
+        for event in each_event(run.message_id, self._store.each_part(run.message_id)):
             found.append(encode(event))
-            if number % BURST == BURST - 1:
+            size += len(found[-1].data)
+            if size >= BLOCK or len(found) >= BURST:
+                yield found
+                found, size = [], 0
                 await asyncio.sleep(0)
-        return found
+        if not run.active and run.status != "interrupted":
+            found.append(encode({"type": "finish", "runId": run.run_id, "status": run.status}))
+        if found:
+            yield found
 
     async def stream(self, run: Run) -> AsyncIterator[list[Encoded]]:
         """Yield a run's events from its first to its last as they come; ``[]`` after long silence.
@@ -314,7 +322,8 @@ class Tasks:
         """
         live = self._live.get(run.run_id)
         if live is None:
-            yield await self._stored(run)
+            async for block in self._stored(run):
+                yield block
             return
         place = Place()
         live.readers += 1
