@@ -81,7 +81,10 @@ print('\\n'.join(shown()))
 CAUGHT = """
 import traceback
 try:
-    get_ipython().run_line_magic({magic!r}, {line!r})
+    if {body!r} is None:
+        get_ipython().run_line_magic({magic!r}, {line!r})
+    else:
+        get_ipython().run_cell_magic({magic!r}, {line!r}, {body!r})
 except Exception as error:
     told = traceback.TracebackException.from_exception(error, capture_locals=True)
     print('caught', ''.join(told.format()), error.args, vars(error), sep='\\n')

@@ -142,7 +142,7 @@ def test_tracebacks_with_locals(
     """Not even a traceback that tells every local variable has it."""
     for one in FAULTS[fault]:
         server.fail(one)
-    shown = notebook.run(CAUGHT.format(magic=magic, line=line))
+    shown = notebook.run(CAUGHT.format(magic=magic, line=line, body=None))
     assert shown.error is None, shown.lines
     is_clean(everything(shown), f"a traceback of %{magic} {line}")
 
