@@ -99,7 +99,7 @@ class SandboxApi:
         if name is not None and env is not None:
             self._passed[name] = Masks(env.items())
         passed = self._passed.values() if name is None else [self._passed.get(name, NONE)]
-        return reduce(or_, passed, known)
+        return reduce(or_, passed, NONE) | known
 
     def open(self) -> None:
         """Keep connections again after ``aclose``."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from blaxel_jupyter.hidden import hide
 from blaxel_jupyter.settings import Found, read, unreadable
 
 CONFIG = "~/.blaxel/config.yaml"
@@ -33,7 +34,7 @@ def read_config(home: Path | None) -> dict[str, Any]:
     """
     line = None
     try:
-        config = yaml.load(read(config_path(home), CONFIG), Loader=yaml.BaseLoader)
+        config = hide(yaml.load(read(config_path(home), CONFIG), Loader=yaml.BaseLoader))
         return config if isinstance(config, dict) else {}
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from blaxel_jupyter import cli_login, settings
 from blaxel_jupyter.cli_login import CONFIG
 from blaxel_jupyter.errors import CredentialsError, ProtocolError
+from blaxel_jupyter.hidden import Hidden
 from blaxel_jupyter.settings import ENVIRONMENT, PLACES, Found, Place
 
 Kind = Literal["api_key", "client_credentials", "login"]
@@ -33,6 +34,7 @@ _SPELLINGS = {
     "device_code": ("device_code",),
 }
 _RENEWABLE = {"refresh_token", "device_code"}
+_SECRET = re.compile("(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
 _KNOWN = re.compile(
     "BL_(WORKSPACE|API_KEY|CLIENT_CREDENTIALS|ENV|API_URL|RUN_URL|SANDBOX(ES)?_.+_URL)"
     "|BLACKBOX_API_(KEY|URL)"
@@ -106,9 +108,9 @@ def blaxel(
     config = {} if key and workspace else cli_login.read_config(home)
     workspace = workspace or cli_login.chosen(config)
     entry = cli_login.entry(config, settings.header_safe(workspace)) if workspace else {}
-    secrets = {_KEYS[key.name]: settings.header_safe(key)} if key else _login(entry)
-    if not secrets or workspace is None:
-        missing = [] if secrets else ["BL_API_KEY"]
+    stored = Hidden({_KEYS[key.name]: settings.header_safe(key)}) if key else _login(entry)
+    if not stored or workspace is None:
+        missing = [] if stored else ["BL_API_KEY"]
         missing += [] if workspace else ["BL_WORKSPACE"]
         raise CredentialsError(
             f"{' and '.join(missing)} missing: not in {PLACES}, nor as a login in {CONFIG}.\n"
@@ -118,15 +120,14 @@ def blaxel(
     env = settings.find(places, "BL_ENV")
     stage = env.value if env else cli_login.text(entry, "env")
     domain = "ai" if stage in ("", "prod") else "dev"
-    token = secrets.get("access_token")
     return Blaxel(
         api_url=_url(places, where, "BL_API_URL") or f"https://api.blaxel.{domain}/v0",
         run_url=_url(places, where, "BL_RUN_URL") or f"https://run.blaxel.{domain}",
         workspace=workspace.value,
-        kind=_kind(secrets),
+        kind=_kind(stored),
         source=str(key) if key else CONFIG,
-        expires_at=_jwt_expiry(token) if token else None,
-        **secrets,
+        expires_at=_jwt_expiry(stored.get("access_token", "")),
+        **stored,
     )
 
 
@@ -195,16 +196,20 @@ def sources(
 def secrets(
     environ: Mapping[str, str] | None = None, cwd: Path | None = None, home: Path | None = None
 ) -> list[tuple[str, str]]:
-    """Return every secret there is, used or not, by name, so that displays mask it; nothing is raised."""
+    """Return every secret there is, used or not, by name, so that displays mask it; nothing is raised.
+
+    That is every variable that is called a key, token, secret or password, of whatever service: a process
+    may have been given it, also by a kernel that is gone.
+    """
     try:
         places = settings.variables(environ, cwd)
     except CredentialsError:
         places = settings.environment(environ)
     found = [
-        (name, place.values[name])
+        (name, value)
         for place in places
-        for name in (*_KEYS, "BLACKBOX_API_KEY")
-        if name in place.values
+        for name, value in place.values.items()
+        if _SECRET.search(name)
     ]
     try:
         entries = cli_login.entries(cli_login.read_config(home))
@@ -240,19 +245,19 @@ def from_token_answer(creds: Blaxel, answer: object, now: float) -> Blaxel:
 
     Args:
         creds: The credential that ``token_request`` was called with.
-        answer: The parsed body.
+        answer: The parsed body; to be hidden by the caller.
         now: Seconds since 1970, for answers that only say how long the token lives.
 
     Raises:
         ProtocolError: There is no usable access token. ``data`` is empty: it could hold tokens.
     """
     fields = answer if isinstance(answer, dict) else {}
-    token, refresh = fields.get("access_token"), fields.get("refresh_token")
-    if not isinstance(token, str) or not settings.HEADER_SAFE.fullmatch(token):
+    if not settings.HEADER_SAFE.fullmatch(cli_login.text(fields, "access_token")):
         raise ProtocolError(
             f"{creds.api_url}/oauth/token answered without a usable access token.\n"
             "Check BL_API_URL; else log in again with `bl login`."
         )
+    token, refresh = fields["access_token"], fields.get("refresh_token")
     life = fields.get("expires_in")
     if isinstance(life, bool) or not isinstance(life, int | float) or not abs(life) < 1e12:
         life = None
@@ -330,17 +335,17 @@ def _url(places: list[Place], key_where: str | None, *names: str) -> str | None:
     return url
 
 
-def _login(entry: Mapping[str, object]) -> dict[str, str]:
+def _login(entry: Mapping[str, object]) -> Hidden:
     """Return the entry's secrets under our names: a key, else client credentials, else tokens."""
     stored = cli_login.section(entry, "credentials")
-    found = {name: cli_login.text(stored, *spellings) for name, spellings in _SPELLINGS.items()}
-    found = {name: value for name, value in found.items() if value}
+    every = Hidden((name, cli_login.text(stored, *each)) for name, each in _SPELLINGS.items())
+    found = Hidden((name, value) for name, value in every.items() if value)
     for name in ("api_key", "client_credentials", "access_token"):
         if name in found:
             settings.header_safe(Found(found[name], name, CONFIG))
     if (kind := _kind(found)) != "login":
-        return {kind: found[kind]}
-    return found if "access_token" in found or found.keys() >= _RENEWABLE else {}
+        return Hidden({kind: found[kind]})
+    return found if "access_token" in found or found.keys() >= _RENEWABLE else Hidden()
 
 
 def _kind(secrets: Mapping[str, str]) -> Kind:

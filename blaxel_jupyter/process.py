@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -71,8 +71,8 @@ class Process:
     max_restarts: int = 0
     restart_count: int = 0
     keep_alive: bool = False
-    stdout: str = ""
-    stderr: str = ""
+    stdout: str = field(default="", repr=False)
+    stderr: str = field(default="", repr=False)
 
     @classmethod
     def parse(cls, answer: object) -> Process:

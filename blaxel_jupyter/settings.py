@@ -114,16 +114,21 @@ def address(found: Found) -> str:
     Raises:
         CredentialsError: It is not an address, or holds a user name.
     """
-    try:
-        parts = urlsplit(found.value)
-        valid = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
-    except ValueError:
-        valid = False
-    if not valid or not HEADER_SAFE.fullmatch(found.value):
+    if not _is_address(found) or not HEADER_SAFE.fullmatch(found.value):
         raise CredentialsError(
             f"{found} is not an address.\nSet it to http://… or https://…, without a user name."
         )
     return found.value.removesuffix("/")
+
+
+def _is_address(found: Found) -> bool:
+    try:
+        parts = urlsplit(found.value)
+        return bool(
+            parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+        )
+    except ValueError:
+        return False
 
 
 def _anyone_writes(folder: Path) -> bool:

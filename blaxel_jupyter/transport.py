@@ -30,6 +30,7 @@ from blaxel_jupyter.errors import (
     StatusError,
     TransportError,
 )
+from blaxel_jupyter.hidden import hide
 from blaxel_jupyter.json_values import UNREADABLE, is_deep
 from blaxel_jupyter.underway import EndedError, UnderWay
 
@@ -99,28 +100,28 @@ class TokenAuth(httpx.Auth):
             if self._is_due():
                 answer = yield self._renewal()
                 await self._renew(answer)
-        used = self._sign(request)
+        used = self._login
+        self._sign(request)
         response = yield request
         if response.status_code != 401:
             return
         async with lock:
-            if self._login.access_token == used:
+            if self._login is used:
                 await self._adopt()
-            if self._login.access_token == used and self._login.renewable:
+            if self._login is used and self._login.renewable:
                 answer = yield self._renewal()
                 await self._renew(answer)
-        if self._sign(request) != used:
+        if self._login is not used:
+            self._sign(request)
             yield request
 
     async def _adopt(self) -> None:
         """Take over what the CLI, or another kernel, has renewed meanwhile: a refresh token serves once."""
         self._login = await anyio.to_thread.run_sync(credentials.newest, self._login)
 
-    def _sign(self, request: httpx.Request) -> str | None:
-        token = self._login.access_token
-        request.headers["X-Blaxel-Authorization"] = f"Bearer {token}"
+    def _sign(self, request: httpx.Request) -> None:
+        request.headers["X-Blaxel-Authorization"] = f"Bearer {self._login.access_token}"
         request.headers["X-Blaxel-Workspace"] = self._login.workspace
-        return token
 
     def _is_due(self) -> bool:
         if not self._login.access_token:
@@ -145,7 +146,7 @@ class TokenAuth(httpx.Auth):
                 f"(HTTP {answer.status_code}). Log in again with `bl login`, or set BL_API_KEY."
             )
         try:
-            said = read_json(answer.content)
+            said = hide(read_json(answer.content))
         except ProtocolError:
             said = None  # its bytes may hold a token: told below without them
         renewed = credentials.from_token_answer(self._login, said, time.time())

@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import http.client
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -34,6 +35,13 @@ __all__ = ["PROOF", "Service", "ensure", "find", "proof", "runtime_file", "state
 
 PROOF = "/proof"
 """Where the service shows that it knows the token; ``?challenge=`` is what it has to sign."""
+
+HARMLESS = re.compile(
+    "PATH|HOME|USER|LOGNAME|SHELL|LANG(UAGE)?|LC_[A-Z]+|TZ|TMPDIR|XDG_[A-Z_]+|(LD|DYLD)_LIBRARY_PATH"
+    "|JUPYTER_((RUNTIME|DATA|CONFIG)_DIR|PATH|PLATFORM_DIRS)|PYTHON(PATH|HOME|USERBASE|UTF8|WARNINGS)"
+    "|PYTHON(DONTWRITEBYTECODE|PYCACHEPREFIX|IOENCODING)|VIRTUAL_ENV|CONDA_PREFIX|BLAXEL_JUPYTER_[A-Z_]+"
+)
+"""Variables that the service is given: what runs in it can read them, so no other of the user's is."""
 
 _INTERVAL = 0.02
 _MOST_PROOF = 1024
@@ -173,7 +181,6 @@ def _starting() -> Iterator[None]:
 
 def _start(timeout: float) -> Service:
     log = state_dir() / "serve.log"
-    secret = ("BL_API_KEY", "BL_CLIENT_CREDENTIALS", "BLACKBOX_API_KEY")
     with _log(log) as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "blaxel_jupyter.cli", "serve"],
@@ -181,7 +188,7 @@ def _start(timeout: float) -> Service:
             stdout=output,
             stderr=output,
             start_new_session=True,
-            env={name: value for name, value in os.environ.items() if name not in secret},
+            env={name: value for name, value in os.environ.items() if HARMLESS.fullmatch(name)},
         )
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -38,11 +38,15 @@ class Facts:
     keeper_identity: str = ""
 
     def save(self, folder: Path) -> None:
-        """Write the facts to ``<key>.json``, atomically and for the user's eyes only."""
+        """Write the facts to ``<key>.json``, atomically and for the user's eyes only.
+
+        The variables are kept only where they are needed to start it again; they may be secret.
+        """
         path = folder / f"{self.key}.json"
         draft = path.with_suffix(".new")
         with open(draft, "w", opener=lambda file, flags: os.open(file, flags, 0o600)) as file:
-            json.dump(asdict(self), file)
+            kept = self if self.restart_on_failure else replace(self, env={})
+            json.dump(asdict(kept), file)
         draft.replace(path)
 
     @classmethod

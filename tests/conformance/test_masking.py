@@ -213,8 +213,8 @@ def test_a_value_on_the_line_warns_without_it(notebook: Kernel) -> None:
 
 def test_credentials_are_masked_without_being_passed(notebook: Kernel) -> None:
     """Keys of the account, and the local service's token, whoever prints them."""
-    notebook.run(f"os.environ['BL_API_KEY'] = {KEY!r}")
-    shown = notebook.run(f"%%sandbox_exec\necho '{KEY}'")
+    notebook.run(f"os.environ['BL_API_KEY'] = {KEY[::-1]!r}")
+    shown = notebook.run(f"%%sandbox_exec\necho '{KEY[::-1]}'")
     assert shown.error is None, shown.lines
     assert shown.stdout == "[BL_API_KEY masked]\n"
     notebook.run("del os.environ['BL_API_KEY']")

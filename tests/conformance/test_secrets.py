@@ -31,8 +31,8 @@ BLACKBOX = "sk-CANARY-bl4ckb0x/k3y+1"
 PASSED = "sk-CANARY-p4ssed0n/v4lue+"
 REFRESH = "sk-CANARY-r3fresh-t0ken"
 DEVICE = "sk-CANARY-d3vice-c0de1"
-EXPIRED = "e30." + base64.b64encode(b'{"exp": 1000}').decode().rstrip("=") + ".CANARY-t0ken"
-SEARCH = Search(ACCOUNT, BLACKBOX, PASSED, REFRESH, DEVICE, EXPIRED)
+TOKEN = "e30." + base64.b64encode(b'{"exp": 4000000000}').decode().rstrip("=") + ".CANARY-t0ken"
+SEARCH = Search(ACCOUNT, BLACKBOX, PASSED, REFRESH, DEVICE, TOKEN)
 
 HURRY = """
 import time
@@ -45,7 +45,7 @@ context:
 workspaces:
 - name: team
   credentials:
-    access_token: {EXPIRED}
+    access_token: {TOKEN}
     refresh_token: {REFRESH}
     device_code: {DEVICE}
 """
@@ -149,7 +149,6 @@ CELLS = [
     "%task list",
     "%%task\nDo it.",
     "%task_logs nobody",
-    "%task_logs nobody nobody2 -f",
     "%task status nobody",
     "%task cancel nobody",
     "import blaxel_jupyter.cli as cli; cli.doctor()",
@@ -158,6 +157,9 @@ CELLS = [
     "%tb",
     "%xmode Context\n%task list",
 ]
+EVERYWHERE = [cell for cell in CELLS if "-e API_KEY" in cell or "sandbox_exec" not in cell][1:30:2]
+"""Every other cell, for the worlds in which only the place of the credentials differs."""
+
 FAULTS = {
     "none": [],
     "401": [Fault("status", status=401, times=40)],
@@ -167,12 +169,14 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(
-    ("fault", "widgets"), [("none", True), *zip(FAULTS, [False, True] * 2, strict=True)]
+    ("fault", "widgets"),
+    [("none", True), ("none", False), ("401", True), ("500", False), ("drop", True)],
 )
 def test_cells(world: World, fault: str, widgets: bool) -> None:
     """No cell shows a key, whatever goes wrong, at debug level, in verbose tracebacks."""
+    cells = CELLS if world.place == "environment" else EVERYWHERE
     failed = 0
-    for cell in CELLS if fault == "none" else CELLS[9:15] + CELLS[25:31]:
+    for cell in cells if fault == "none" else ["%sandbox use box", *CELLS[11:15], *CELLS[25:31]]:
         world.server.reset()
         for one in FAULTS[fault]:
             world.server.fail(one)
@@ -198,16 +202,12 @@ MAGICS = [
     ("task_logs", "nobody", None),
     ("task", "Do it.", "Do it."),
 ]
-BROKEN = {
-    ".env": "BL_API_KEY='" + ACCOUNT + "'\nBLACKBOX_API_KEY='" + BLACKBOX,
-    "config": LOGIN + "\n  - {",
-}
 
 
-@pytest.mark.parametrize(("magic", "line", "body"), MAGICS)
-def test_tracebacks_with_locals(world: World, magic: str, line: str, body: str | None) -> None:
+@pytest.mark.parametrize("fault", FAULTS)
+def test_tracebacks_with_locals(world: World, fault: str) -> None:
     """Not even a traceback that tells every local variable has one."""
-    for fault in ("none", "401", "drop"):
+    for magic, line, body in MAGICS if fault == "none" else MAGICS[3:8:2]:
         for one in FAULTS[fault]:
             world.server.fail(one)
         shown = world.notebook.run(CAUGHT.format(magic=magic, line=line, body=body))
@@ -216,48 +216,49 @@ def test_tracebacks_with_locals(world: World, magic: str, line: str, body: str |
         SEARCH.clean(everything(shown), f"a traceback of {magic} {line} at {fault}", "tracebacks")
 
 
+ELSEWHERE = """
+def away():
+    names = ['BL_API_KEY', 'BL_API_URL', 'BLACKBOX_API_KEY', 'BL_WORKSPACE', 'HOME']
+    kept, folder = {{name: os.environ.pop(name, None) for name in names}}, os.getcwd()
+    os.chdir({work!r})
+    os.environ['HOME'] = {home!r}
+    def back():
+        os.chdir(folder)
+        os.environ.update({{name: value for name, value in kept.items() if value is not None}})
+    return back
+back = away()
+"""
+
+
 @pytest.mark.parametrize("broken", ["dotenv", "yaml", "address", "value", "missing"])
 def test_unusable_credentials(world: World, broken: str) -> None:
     """An error about a credential holds none, and none of the others, in any variable on its way."""
-    work = world.folder / "work" / "broken"
-    work.mkdir(exist_ok=True)
-    home = world.folder / "home"
+    work, home = world.folder / "broken", world.folder / "home"
     (home / ".blaxel").mkdir(parents=True, exist_ok=True)
-    keys = f"BL_API_KEY='{ACCOUNT}'\nBL_WORKSPACE=team\nBLACKBOX_API_KEY='{BLACKBOX}'\n"
-    texts = {
+    work.mkdir(exist_ok=True)
+    blackbox = f"BLACKBOX_API_KEY='{BLACKBOX}'\n"
+    keys = f"BL_API_KEY='{ACCOUNT}'\nBL_WORKSPACE=team\n{blackbox}"
+    dotenv = {
         "dotenv": keys + "OTHER='",
-        "yaml": keys,
-        "address": keys + f"BL_API_URL=https://me:{REFRESH}@host.example\n",
+        "yaml": blackbox,
+        "address": f"{keys}BL_API_URL=https://me:{REFRESH}@host.example\n",
         "value": f"BL_API_KEY='{ACCOUNT} {DEVICE}'\nBLACKBOX_API_KEY='{BLACKBOX} 2'\nBL_WORKSPACE=team",
         "missing": f"BL_CLIENT_CREDENTIALS={ACCOUNT}\n",
-    }
-    (work / ".env").write_text(texts[broken])
-    config = LOGIN if broken != "yaml" else LOGIN + "  x: [\n"
-    (home / ".blaxel" / "config.yaml").write_text(config.replace("workspace: team", "other: x"))
-    names = ["BL_API_KEY", "BL_API_URL", "BLACKBOX_API_KEY", "BL_WORKSPACE", "HOME"]
-    world.notebook.run(
-        f"os.chdir({str(work)!r}); kept = {{}}\n"
-        f"for name in {names!r}: kept[name] = os.environ.pop(name, None)\n"
-        f"os.environ['HOME'] = {str(home)!r}"
-    )
+    }[broken]
+    config = LOGIN.replace("workspace: team", "other: x") + ("  x: [\n" if broken == "yaml" else "")
+    (work / ".env").write_text(dotenv)
+    (home / ".blaxel" / "config.yaml").write_text(config)
+    world.notebook.run(ELSEWHERE.format(work=str(work), home=str(home)))
     caught = 0
-    for magic, line in (("sandbox", "list"), ("task", "list"), ("sandbox", "use other")):
-        shown = world.notebook.run(CAUGHT.format(magic=magic, line=line, body=None))
-        caught += "CredentialsError" in shown.stdout
-        SEARCH.clean(
-            everything(shown),
-            f"{magic} {line}, {broken}",
-            "tracebacks",
-        )
-    world.notebook.run(
-        f"os.chdir({str(world.folder / 'work')!r})\n"
-        "for name, value in kept.items():\n"
-        "    os.environ.pop(name, None)\n"
-        "    if value is not None: os.environ[name] = value\n"
-        "del kept, name, value"
-    )
-    (work / ".env").unlink()
-    (home / ".blaxel" / "config.yaml").unlink()
+    try:
+        for magic, line in (("sandbox", "list"), ("task", "list"), ("sandbox", "use other")):
+            shown = world.notebook.run(CAUGHT.format(magic=magic, line=line, body=None))
+            caught += "CredentialsError" in shown.stdout
+            SEARCH.clean(everything(shown), f"{magic} {line}, {broken}", "tracebacks")
+    finally:
+        world.notebook.run("back()")
+        (work / ".env").unlink()
+        (home / ".blaxel" / "config.yaml").unlink()
     assert caught, "no credential was complained about"
 
 
@@ -273,7 +274,7 @@ def told():
     things += [get_ipython().magics_manager.registry[name] for name in ('BlaxelMagics', 'TaskMagics')]
     for read in (credentials.blaxel, credentials.blackbox, credentials.sources):
         try:
-            things.append(read())
+            yield repr(read())
         except Exception as error:
             things.append(error)
     for thing in things:
@@ -333,20 +334,35 @@ def test_process_list(world: World) -> None:
     world.notebook.run("holds.kill()")
 
 
-def test_saved_notebooks(world: World) -> None:
+SAVED = """
+import nbformat
+from nbclient import NotebookClient
+from nbconvert import HTMLExporter
+notebook = nbformat.read('saved.ipynb', as_version=4)
+NotebookClient(notebook, allow_errors=True, store_widget_state=True).execute()
+nbformat.write(notebook, 'saved.ipynb')
+open('saved.html', 'w').write(HTMLExporter().from_notebook_node(notebook)[0])
+"""
+"""Does what ``jupyter execute`` and ``jupyter nbconvert`` do, in one process."""
+
+
+def test_files(world: World) -> None:
     """Notebook with widget state, HTML export, history, logs, temporary files: none has one."""
     work = world.folder / "work"
-    state = "from ipywidgets import Widget\nWidget.get_manager_state()"
-    write(
-        work / "saved.ipynb", [DEBUG, "import os\n%load_ext blaxel_jupyter", HURRY, *CELLS, state]
-    )
-    run("jupyter", "execute", "--inplace", "--allow-errors", "saved.ipynb", cwd=work)
-    run("jupyter", "nbconvert", "--to", "html", "saved.ipynb", cwd=work)
+    expected = {"debug.log", "history.sqlite"}
+    if world.place == "environment":
+        state = "from ipywidgets import Widget\nWidget.get_manager_state()"
+        panel = "%config BlaxelMagics.display = 'panel'"
+        sources = [DEBUG, "import os\n%load_ext blaxel_jupyter", HURRY, panel, *CELLS[9:29], state]
+        write(work / "saved.ipynb", sources)
+        (work / "save.py").write_text(SAVED)
+        run("save", cwd=work)
+        assert "[API_KEY masked]" in (work / "saved.html").read_text()
+        assert '"widgets"' in (work / "saved.ipynb").read_text()
+        expected |= {"saved.ipynb", "saved.html"}
     (work / ".env").unlink(missing_ok=True)
     (world.folder / ".blaxel" / "config.yaml").unlink(missing_ok=True)
-    names = SEARCH.folder(world.folder, "files")
-    assert {"saved.ipynb", "saved.html", "debug.log", "history.sqlite"} <= names
-    assert "[API_KEY masked]" in (work / "saved.html").read_text()
+    assert expected <= SEARCH.folder(world.folder, "files")
     print(SEARCH.told())
 
 
