@@ -367,6 +367,8 @@ def status_error(
         kind, advice = AuthError, "Check the API key and the workspace (BL_API_KEY, BL_WORKSPACE)."
     elif status == 404:
         kind, advice = NotFoundError, "Check the name."
+    elif "no space left" in said or "disk is full" in said:
+        advice = "Its disk is full: make room there, then try again."
     elif status < 400:
         advice = "The address answers with a redirect: use the final address."
     elif status in PASSING:

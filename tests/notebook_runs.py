@@ -21,7 +21,7 @@ TASKS = ROOT / "notebooks" / "02_task_logs.ipynb"
 
 
 @contextmanager
-def own_folders(folder: Path) -> Iterator[None]:
+def own_folders(folder: Path, **more: str) -> Iterator[None]:
     """Give every kernel and local service started within its own folders, and no credentials."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("BL_", "BLACKBOX_"))]:
@@ -31,6 +31,8 @@ def own_folders(folder: Path) -> Iterator[None]:
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
         patch.setenv("PYTHONPATH", str(ROOT))
+        for name, value in more.items():
+            patch.setenv(name, value)
         try:
             yield
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import time
 
 from starlette.applications import Starlette
@@ -132,6 +133,13 @@ async def _failed(request: Request, problem: Exception) -> Response:
     return response
 
 
+async def _refused_by_system(request: Request, problem: Exception) -> Response:
+    """Answer what the system refused, such as a write to a full disk, in words."""
+    assert isinstance(problem, OSError)
+    text = (problem.strerror or str(problem)).lower()
+    return error(507 if problem.errno in {errno.ENOSPC, errno.EDQUOT} else 500, text)
+
+
 def application(
     sandboxes: Sandboxes, tasks: Tasks, *, url: str, token: str, other_token: str
 ) -> Guard:
@@ -150,7 +158,7 @@ def application(
         *TaskRoutes(tasks).routes(TASKS),
     ]
     failed = dict.fromkeys((400, 404, 405, 408, 413, 500, 503), _failed)
-    app = Starlette(routes=routes, exception_handlers=failed)
+    app = Starlette(routes=routes, exception_handlers={**failed, OSError: _refused_by_system})
     app.router.redirect_slashes = False
     port = url.rpartition(":")[2]
     hosts = (f"127.0.0.1:{port}", f"localhost:{port}")

@@ -90,6 +90,8 @@ class Log:
         self.freed: dict[Stream, int] = {"stdout": 0, "stderr": 0}
         """Bytes at the beginning of each file that are no longer there."""
         self.ended = False
+        self.unrecorded: dict[Stream, int] = {}
+        """Bytes at the end of each file whose order could not be noted: the disk was full."""
         self._records = 0
         self._last = 0
         self._waiting: set[asyncio.Future[None]] = set()
@@ -143,7 +145,8 @@ class Log:
         for stream, file in self._files.items():
             more = os.fstat(file).st_size - self.sizes[stream]
             if more > 0:
-                self._record(stream, more)
+                with contextlib.suppress(OSError):  # the disk is full: recorded at the next look
+                    self._record(stream, more)
                 self._grown(stream)
                 gained = True
                 if self.sizes[stream] >= self._next_look[stream]:
@@ -152,13 +155,13 @@ class Log:
             self._notify()
 
     def _record(self, stream: Stream, more: int) -> None:
-        length = more if stream == "stdout" else -more
-        if self._records and (length > 0) == (self._last > 0):
+        length, records = more if stream == "stdout" else -more, self._records
+        if records and (length > 0) == (self._last > 0):
             length += self._last
         else:
-            self._records += 1
-        os.pwrite(self._index, _RECORD.pack(length), (self._records - 1) * _RECORD.size)
-        self._last = length
+            records += 1
+        os.pwrite(self._index, _RECORD.pack(length), (records - 1) * _RECORD.size)
+        self._last, self._records = length, records
         self.sizes[stream] += more
 
     def _make_room(self, stream: Stream, file: int) -> None:
@@ -176,6 +179,8 @@ class Log:
         """Take a last look and stop following; readers end where the files end now."""
         if self._files:
             self.look()
+            for stream, file in self._files.items():
+                self.unrecorded[stream] = os.fstat(file).st_size - self.sizes[stream]
             for file in (self._index, *self._files.values()):
                 os.close(file)
             self._files.clear()
@@ -221,6 +226,7 @@ class Reader:
 
     def __init__(self, log: Log) -> None:
         self._log = log
+        self._log = log
         self._files: list[int] = []
         for path in (log.order, log.paths["stdout"], log.paths["stderr"]):
             self._files.append(os.open(path, os.O_RDONLY | os.O_CREAT, 0o600))
@@ -241,7 +247,7 @@ class Reader:
         while True:
             record = os.pread(self._files[0], _RECORD.size, self._record * _RECORD.size)
             if len(record) < _RECORD.size:
-                return None
+                return self._rest(limit)
             length: int = _RECORD.unpack(record)[0]
             left, which = abs(length) - self._used, 0 if length > 0 else 1
             hole = min(left, self._log.freed[STREAMS[which]] - self._positions[which])
@@ -254,7 +260,7 @@ class Reader:
                 continue
             following = os.pread(self._files[0], 1, (self._record + 1) * _RECORD.size)
             if not following:
-                return None
+                return self._rest(limit)
             self._record += 1
             self._used = 0
         data = os.pread(self._files[which + 1], min(left, limit), self._positions[which])
@@ -274,3 +280,15 @@ class Reader:
         if goes_on:
             return b""
         return (b"\n" if begins else b"") + TRUNCATED
+
+    def _rest(self, limit: int) -> tuple[Stream, bytes] | None:
+        """Return what an ended log has beyond its records, stream after stream."""
+        for which, stream in enumerate(STREAMS):
+            end = self._log.sizes[stream] + self._log.unrecorded.get(stream, 0)
+            left = end - self._positions[which]
+            if self._log.unrecorded.get(stream) and left > 0:
+                data = os.pread(self._files[which + 1], min(left, limit), self._positions[which])
+                self._positions[which] += len(data)
+                if data:
+                    return stream, data
+        return None

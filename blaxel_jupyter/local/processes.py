@@ -23,6 +23,8 @@ from blaxel_jupyter.local.facts import Facts
 
 RESTART_PAUSE = 1.0
 """Seconds between a failure and the restart (protocol 3.2)."""
+SAVE_PAUSE = 1.0
+"""Seconds between two attempts to save a process's facts on a disk that is full."""
 KEEPALIVE_TIMEOUT = 600
 """Seconds that a keepAlive process may run where the request names no timeout (protocol 3.2)."""
 
@@ -284,11 +286,11 @@ class Processes:
         facts.restart_count += 1
         process.log.look()
         most = facts.max_restarts if facts.max_restarts >= 0 else "unlimited"
-        with process.log.paths["stdout"].open("ab") as file:
-            file.write(
-                f"\n[Process failed with exit code {facts.exit_code}. "
-                f"Attempting restart {facts.restart_count}/{most}...]\n".encode()
-            )
+        _write(
+            process.log.paths["stdout"],
+            f"\n[Process failed with exit code {facts.exit_code}. "
+            f"Attempting restart {facts.restart_count}/{most}...]\n",
+        )
         process.log.look()
         facts.restarting = True
         self._save(process)
@@ -304,8 +306,7 @@ class Processes:
         try:
             self._spawn(process, self._folder(facts))
         except StartError as error:
-            with process.log.paths["stderr"].open("ab") as file:
-                file.write(f"{error}\n".encode())
+            _write(process.log.paths["stderr"], f"{error}\n")
             self._close(process)
             return
         facts.status, facts.exit_code, facts.ended = "running", 0, None
@@ -382,7 +383,13 @@ class Processes:
         return self.state / f"{process.facts.key}.exit"
 
     def _save(self, process: LocalProcess) -> None:
-        process.facts.save(self.state)
+        """Save the facts; on a full disk again later, until they are."""
+        if self._discarded:
+            return
+        try:
+            process.facts.save(self.state)
+        except OSError:
+            asyncio.get_running_loop().call_later(SAVE_PAUSE, self._save, process)
 
     def _adopt(self) -> None:
         """Take over what an earlier service has left: finished processes, and running ones live."""
@@ -435,6 +442,12 @@ class Processes:
                 process.limit.cancel()
             process.log.finish()
             process.final.set()
+
+
+def _write(path: Path, text: str) -> None:
+    """Append a word of the service's own to an output; a full disk takes none."""
+    with contextlib.suppress(OSError), path.open("ab") as file:
+        file.write(text.encode())
 
 
 def _check_name(name: str) -> None:

@@ -24,6 +24,8 @@ from typing import NoReturn
 from blaxel_jupyter.local import limits
 
 SHELL = "/bin/sh"
+ROOM = 100
+"""Bytes of a file that tells an ending."""
 
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _SUBREAPER = 36
@@ -70,6 +72,7 @@ def spawn(
     report, reply = os.pipe()
     files = [os.open(os.devnull, os.O_RDWR)]
     try:
+        _reserve(ending)
         files += [os.open(stdout, flags, 0o600), os.open(stderr, flags, 0o600)]
         keeper = _fork(lambda: _keep(argv, cwd, env, files, reply, ending))
     except OSError:
@@ -158,11 +161,27 @@ def _last_file() -> int:
 
 def write_ending(path: Path, ending: Ending) -> None:
     """Write the file atomically; a sandbox deleted meanwhile is no error."""
-    draft = path.with_name(path.name + ".new")
+    data = json.dumps({"code": ending.code, "ended": ending.ended}).ljust(ROOM).encode()
     with contextlib.suppress(FileNotFoundError):
-        with open(draft, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            json.dump({"code": ending.code, "ended": ending.ended}, file)
-        draft.replace(path)
+        _fill(_draft(path), data)  # in its place: it needs no more room
+        _draft(path).replace(path)
+
+
+def _reserve(path: Path) -> None:
+    """Take the room for an ending, so that a disk which is full by then cannot hide it."""
+    _fill(_draft(path), b" " * ROOM)
+
+
+def _fill(path: Path, data: bytes) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        os.pwrite(file, data, 0)
+    finally:
+        os.close(file)
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(path.name + ".new")
 
 
 def read_ending(path: Path) -> Ending | None:
