@@ -23,12 +23,14 @@ from blaxel_jupyter.errors import (
     TransportError,
     is_passing,
 )
-from blaxel_jupyter.follow import FILES, Block, Reads
+from blaxel_jupyter.follow import FILES
 from blaxel_jupyter.masks import NONE, Masks
 from blaxel_jupyter.process import LOG_DIR, Process
+from blaxel_jupyter.reads import Block, Reads
 from blaxel_jupyter.retries import retried
 from blaxel_jupyter.target import Target, resolve, target_name
-from blaxel_jupyter.transport import Answer, HeaderAuth, Http, read_json
+from blaxel_jupyter.transport import Answer, HeaderAuth, Http
+from blaxel_jupyter.wording import read_json
 
 READ_PATIENCE = 5.0
 """Seconds for which one read is repeated while the server cannot be reached."""
@@ -52,6 +54,13 @@ def _may_pass(error: BlaxelError) -> bool:
     if isinstance(error, ProtocolError):
         return error.data.lstrip()[:1] in {b"", b"{", b"["}
     return is_passing(error)
+
+
+def _may_pass_there(error: BlaxelError) -> bool:
+    """Tell the same of a server that has answered as a sandbox before: another answer is not its own."""
+    if isinstance(error, StatusError) and error.status_code == 500:
+        return True
+    return isinstance(error, ProtocolError) or _may_pass(error)
 
 
 class SandboxApi:
@@ -150,6 +159,7 @@ class SandboxApi:
         name = quote(process.name, safe="")
 
         async def read(path: str, **options: Any) -> Any:
+            options = {"may_pass": _may_pass_there, **options}
             return await self._read(path, patience=patience, report=report, **options)
 
         async def facts() -> Process:
@@ -159,7 +169,8 @@ class SandboxApi:
         async def alive(pid: str) -> bool:
             headers = {"Accept": "application/json"}
             try:
-                await read(f"/filesystem/%2Fproc%2F{quote(pid, safe='')}%2Fstat", headers=headers)
+                path = f"/filesystem/%2Fproc%2F{quote(pid, safe='')}%2Fstat"
+                await read(path, headers=headers, may_pass=_may_pass)
             except StatusError as error:
                 if error.from_gateway or error.status_code not in NOT_HERE:
                     raise
@@ -214,6 +225,7 @@ class SandboxApi:
         *,
         patience: float = READ_PATIENCE,
         parse: Callable[[Any], Any] = lambda answer: answer,
+        may_pass: Callable[[BlaxelError], bool] = _may_pass,
         **options: Any,
     ) -> Any:
         """Read JSON, again where it does not come, comes cut or is something else."""
@@ -221,7 +233,7 @@ class SandboxApi:
         async def attempt() -> Any:
             return parse(read_json((await self.ask("GET", path, **options)).body))
 
-        return await retried(attempt, patience=patience, may_pass=_may_pass)
+        return await retried(attempt, patience=patience, may_pass=may_pass)
 
     async def _raw(
         self, name: str, stream: str, offset: int, limit: int, report: Report | None

@@ -19,8 +19,9 @@ from urllib.parse import quote
 from blaxel_jupyter.api import SandboxApi
 from blaxel_jupyter.callbacks import Callback, Callbacks, LogStream
 from blaxel_jupyter.ending import end
+from blaxel_jupyter.ends import End
 from blaxel_jupyter.errors import BlaxelError, NotFoundError, StatusError, TransportError, reword
-from blaxel_jupyter.follow import FILES, Batch, End, Follow
+from blaxel_jupyter.follow import FILES, Batch, Follow
 from blaxel_jupyter.hidden import Hidden
 from blaxel_jupyter.ledger import Ledger
 from blaxel_jupyter.masks import Masks
@@ -146,8 +147,7 @@ class SandboxClient:
         Raises:
             ValueError: a name that could not be found again, an empty command, or no time at all.
             StatusError: the server refused: name taken, no such folder.
-            TransportError: unreachable; where the command may have been started all the same, the
-                name was looked up first and the running process is returned instead.
+            TransportError: unreachable; or no answer came, and there is no process of that name.
         """
         if not command.strip():
             raise ValueError("The command is empty: there is nothing to run.")

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
 from typing import cast
 
 import msgspec
 
+from blaxel_jupyter.ends import End
 from blaxel_jupyter.errors import (
     CredentialsError,
     FollowError,
@@ -27,7 +27,8 @@ from blaxel_jupyter.errors import (
 )
 from blaxel_jupyter.ledger import HOLE, SMALLEST_SHARE, Ledger, Rows, last_difference
 from blaxel_jupyter.process import Origin, Process, Stream, TextDecoder
-from blaxel_jupyter.wake import Open, Wake
+from blaxel_jupyter.reads import Block, Reads
+from blaxel_jupyter.wake import Wake
 from blaxel_jupyter.wire import Lines
 
 FILES: tuple[Stream, ...] = ("stdout", "stderr")
@@ -45,32 +46,8 @@ QUICKEST, SLOWEST = 0.02, 1.25
 """Seconds between two looks whether the process lives: a twentieth of the time it has run, within these."""
 
 
-CONFIRMED = 0.5
-"""Seconds for which a server has to say that it knows no such process, until that is believed."""
-
-
-class Block(msgspec.Struct, frozen=True, gc=False):
-    """A complete piece of a raw file, and the file's size when it was read."""
-
-    start: int
-    data: bytes
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reads:
-    """What a follow may ask the server for; each call is repeated until it succeeds or gives up.
-
-    ``raw(stream, offset, limit)`` is None for a missing file; ``alive(pid)`` tells whether the shell
-    lives; ``text()`` is the text log stream; ``watch()`` yields the log folder's events as bytes.
-    """
-
-    process: Callable[[], Awaitable[Process]]
-    raw: Callable[[str, int, int], Awaitable[Block | None]]
-    alive: Callable[[str], Awaitable[bool]]
-    watch: Open
-    text: Open
-    logs: Callable[[], Awaitable[dict[str, str]]]
+WHOLE_READS = 4
+"""Reads of a file at the end, until two say the same, where its size is known by its answers alone."""
 
 
 class Batch(msgspec.Struct, gc=False):
@@ -112,7 +89,8 @@ class Follow:
         self._latest: Origin = "live"
         self._attached: dict[str, int] = {}
         self._lost: set[str] = set()
-        self._sure = {stream: ledger.size for stream, ledger in ledgers.items()}
+        self._whole = False  # whether files come whole, so that nothing tells a part from all of it
+        self._sure = dict.fromkeys(ledgers, 0)  # bytes that are certainly the process's own
         self._limit = BLOCK
         self._delivered = seq
 
@@ -153,7 +131,7 @@ class Follow:
 
     async def _by_files(self) -> AsyncGenerator[Batch, None]:
         wake = Wake(self._reads.watch, self._process.name, self._ledgers, self._clock)
-        began = looked = self._clock()
+        began = self._clock()
         probe_at = began + QUICKEST
         try:
             while True:
@@ -169,9 +147,8 @@ class Follow:
                 now = self._clock()
                 if not got and now < probe_at and not self._end.replaced:
                     continue
-                if not got or now - looked > SLOWEST:
-                    looked = now
-                    ended = await self._reached()
+                if not got:
+                    ended = await self._end.reached()
                     if ended is not None:
                         break
                 slowest = 0.25 if self._end.near else SLOWEST
@@ -182,22 +159,19 @@ class Follow:
             async for batch in last:
                 yield batch
 
-    async def _reached(self) -> Process | None:
-        """Look for the end; what was read before is the process's own if its name still was, then."""
-        read = {stream: ledger.size for stream, ledger in self._ledgers.items()}
-        ended = await self._end.reached()
-        if not self._end.replaced:
-            self._sure = read
-        return ended
-
     async def _last_read(self, ended: Process) -> AsyncGenerator[Batch, None]:
         """Read both files to the size they have now that the process is over, then close the lines."""
-        for stream in self._ledgers:
-            if not self._end.replaced:
-                async with aclosing(self._read(stream)) as read:
-                    async for batch in read:
-                        yield batch
-        if any(ledger.size > self._sure[stream] for stream, ledger in self._ledgers.items()):
+        sizes = self._sizes()
+        for stream, ledger in self._ledgers.items():
+            for _ in range(WHOLE_READS if self._whole else 1):
+                size = ledger.size
+                if not self._end.replaced:
+                    async with aclosing(self._read(stream)) as read:
+                        async for batch in read:
+                            yield batch
+                if ledger.size == size and stream not in self._lost:
+                    break
+        if self._sizes() != sizes:
             await self._end.is_replaced()
         if self._end.replaced:
             ended = self._end.lost()
@@ -226,8 +200,16 @@ class Follow:
                 self._lost.add(stream)
                 return
             self._lost.discard(stream)
+            self._whole |= block.start < ledger.offset
             end = block.total if end is None else min(end, block.total)
             origin = self._origin(stream, block)
+            if block.start < ledger.offset and not ledger.agrees(block.data):
+                rows = await self._put_right(ledger, block)
+                if rows is None:
+                    return
+                yield Batch(rows, origin)
+                end = None
+                continue
             if block.total < ledger.offset:
                 if await self._end.is_replaced():
                     return
@@ -244,6 +226,20 @@ class Follow:
                 return
             self._latest = origin
             yield Batch(await self._commit(ledger, block), origin)
+
+    async def _put_right(self, ledger: Ledger, block: Block) -> list[Rows] | None:
+        """Believe a file that comes whole, and otherwise than before, if it comes so twice.
+
+        No range tells there what is missing or too much in an answer. None: it is to be read again later.
+        """
+        if await self._end.is_replaced():
+            return None
+        again = await self._block(ledger.stream, ledger.offset)
+        shared = min(len(block.data), len(again.data)) if again else 0
+        if again is None or again.start or not shared or again.data[:shared] != block.data[:shared]:
+            self._lost.add(ledger.stream)
+            return None
+        return ledger.put_right(again.data)
 
     async def _block(self, stream: str, offset: int) -> Block | None:
         began = self._clock()
@@ -264,7 +260,10 @@ class Follow:
         return block
 
     async def _foreign(self, stream: Stream, ledger: Ledger) -> int:
-        """Count the last bytes that a newer process may have written: they stand in its file, too."""
+        """Count the last bytes that a newer process may have written: they stand in its file, too.
+
+        Where it writes the same as the one before, that is all of them: nobody can tell any more.
+        """
         doubtful = ledger.size - self._sure[stream]
         if doubtful <= 0:
             return 0
@@ -326,18 +325,24 @@ class Follow:
             if not self._end.near:
                 with suppress(NotFoundError):  # no log to be had: said at the end
                     yield Batch(await self._checked(), "batch")
-        try:
-            rows = await self._checked()
-        except StatusError as error:
-            if is_passing(error):
-                raise
-            rows = self._unchecked()
+        rows = await self._checked_at_last()
         if self._end.replaced:
             ended = self._end.lost()
             rows += await self._known_lost()
         for ledger in self._ledgers.values():
             rows += ledger.close()
         yield Batch(rows, "batch", process=ended)
+
+    async def _checked_at_last(self) -> list[Rows]:
+        for pause in (0.1, 0.5, None):
+            try:
+                return await self._checked()
+            except StatusError as error:
+                if is_passing(error):
+                    raise
+                if pause is not None:
+                    await asyncio.sleep(pause)
+        return self._unchecked()
 
     async def _text(self) -> AsyncGenerator[Batch, None]:
         decoder = TextDecoder()
@@ -378,76 +383,8 @@ class Follow:
         rows = [
             row for stream, ledger in self._ledgers.items() for row in ledger.check(logs[stream])
         ]
-        self._sure = {stream: ledger.size for stream, ledger in self._ledgers.items()}
+        self._sure = self._sizes()
         return rows
 
-
-class End:
-    """Decide when a process is over, by the liveness probe and the rules of protocol 3.6."""
-
-    def __init__(self, reads: Reads, process: Process, clock: Callable[[], float]) -> None:
-        self._reads = reads
-        self._process = process
-        self._clock = clock
-        self._seen: Process | None = None
-        self._since = 0.0
-        self._missed: float | None = None
-        self._contradictions = 0
-        self.near = False
-        self.replaced = False
-
-    async def reached(self) -> Process | None:
-        """Return the final facts, None while the process may still write or be started again."""
-        if self.replaced:
-            return self.lost()
-        if self._contradictions < 3 and await self._reads.alive(self._process.pid):
-            self.near, self._missed = False, None
-            return None
-        try:
-            process = await self._reads.process()
-        except NotFoundError as error:
-            if error.from_gateway:
-                raise
-            now, self.near = self._clock(), True
-            self._missed = now if self._missed is None else self._missed
-            return self.lost() if now - self._missed >= CONFIRMED else None
-        self._missed = None
-        if process.pid != self._process.pid:
-            self.replaced = True
-            return self.lost()
-        self.near = process.status != "running"
-        if not self.near:
-            # Started again under another OS pid, or a server whose /proc cannot be read.
-            self._contradictions += 1
-            return None
-        if self._seen is None or _facts(self._seen) != _facts(process):
-            self._seen, self._since = process, self._clock()
-        return process if self._clock() - self._since >= _settling(process) else None
-
-    async def is_replaced(self) -> bool:
-        """Look whether a newer process has taken the name, and with it the files (protocol 4.7)."""
-        try:
-            self.replaced = (await self._reads.process()).pid != self._process.pid
-        except NotFoundError as error:
-            if error.from_gateway:
-                raise
-        return self.replaced
-
-    def lost(self) -> Process:
-        """Return what is known of a process that the server knows no more."""
-        return replace(self._process, status="unknown", exit_code=None, ended=None)
-
-
-def _facts(process: Process) -> tuple[object, ...]:
-    return process.status, process.started, process.ended, process.restart_count
-
-
-def _settling(process: Process) -> float:
-    """Seconds that the same answer has to stand before it is final."""
-    if process.ended is None:
-        return 5.0  # not reaped yet, or an entry restored without an end that never gets one
-    if process.restarts_left:
-        return 10.0  # the pause is 1 s; after this no restart can be coming
-    if process.status == "failed" and process.restart_on_failure:
-        return 1.5  # the pause before the last restart looks just like the end
-    return 0.0
+    def _sizes(self) -> dict[Stream, int]:
+        return {stream: ledger.size for stream, ledger in self._ledgers.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import AnyStr
 
 import msgspec
 
@@ -138,10 +139,12 @@ class Ledger:
         read = partial(self.store.read, start, self._open)
         return [Rows(self.stream, Lines(read(), read))]
 
-    def take_back(self, n: int) -> list[Rows]:
+    def take_back(
+        self, n: int, why: str = "may be those of a newer process of the same name"
+    ) -> list[Rows]:
         """Take the last ``n`` bytes out again: they may be those of another process that has the name now.
 
-        Lines that were handed out stay in the table; a notice tells how many they are.
+        Lines that were handed out stay in the table; a notice tells how many they are, and ``why``.
         """
         if n <= 0:
             return []
@@ -152,12 +155,23 @@ class Ledger:
         self.offset -= n
         self.size -= n
         lines = taken.count(b"\n")
-        notice = (
-            f"the last {lines} lines of {self.stream} may be those of a newer process of the same name"
-            if lines
-            else f"the last {n} bytes of {self.stream} may be those of a newer process of the same name"
-        )
+        what = f"{lines} lines" if lines else f"{n} bytes"
+        notice = f"the last {what} of {self.stream} {why}"
         return [Rows("system", Lines(notice.encode()), "notice")]
+
+    def agrees(self, data: bytes) -> bool:
+        """Tell whether a whole file begins with all that was committed; where some is missing, who knows."""
+        if self.missing or self.unknown_gap:
+            return True
+        return len(data) >= self.offset and self.data == data[: self.offset]
+
+    def put_right(self, data: bytes) -> list[Rows]:
+        """Take back what is not in a whole file that is believed more; its rest is to be committed then."""
+        mine = self.data
+        same = _common_prefix(mine, data)
+        if same < len(mine):
+            self.repaired = True
+        return self.take_back(len(mine) - same, "were wrong; those below replace them")
 
     def hole(self, data: bytes) -> tuple[int, int] | None:
         """Find NULs in a block at the next offset that may be a freed head: where they begin and end."""
@@ -245,7 +259,7 @@ class Ledger:
         return [Rows("system", Lines(notice.encode()), "notice"), *self.commit(keep, data[keep:])]
 
 
-def _common_prefix(one: str, other: str) -> int:
+def _common_prefix(one: AnyStr, other: AnyStr) -> int:
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2

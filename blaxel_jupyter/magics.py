@@ -30,7 +30,8 @@ from blaxel_jupyter.script import command_for, end_start, environment, expand, r
 from blaxel_jupyter.table import Column, Table
 from blaxel_jupyter.target import ControlPlane, control_plane
 from blaxel_jupyter.task_magics import TaskMagics
-from blaxel_jupyter.transport import Http, bare
+from blaxel_jupyter.transport import Http
+from blaxel_jupyter.wording import bare
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -14,13 +14,16 @@ from blaxel_jupyter.api import SandboxApi
 from blaxel_jupyter.ending import end
 from blaxel_jupyter.errors import BlaxelError, ProtocolError, StatusError, TransportError
 from blaxel_jupyter.process import Process
-from blaxel_jupyter.transport import read_json
+from blaxel_jupyter.wording import read_json
 
 GATEWAY_PATIENCE = 60.0
 """Seconds for which a gateway that says "not yet" or "too many" is asked again (protocol 2)."""
 
 LATE, SILENCE = 4.0, 75.0
 """Seconds without an answer after which the process is looked for, and after which there will be none."""
+
+PAUSES = (0.2, 1.0, 2.0)
+"""Seconds after each look for a process whose start was not answered."""
 
 TOO_MANY = 429
 """The status of a request that was turned away unread."""
@@ -106,7 +109,7 @@ async def _post(api: SandboxApi, body: dict[str, Any], before: Process | None) -
 async def _found(api: SandboxApi, name: str, before: Process | None, error: BlaxelError) -> Process:
     """Find out whether a start whose answer was lost happened."""
     try:
-        for pause in (0.2, 1.0, 2.0):
+        for pause in PAUSES:
             process = await _newer(api, name, before)
             if process is not None:
                 return process

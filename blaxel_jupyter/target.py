@@ -22,7 +22,8 @@ from blaxel_jupyter.errors import (
     StatusError,
 )
 from blaxel_jupyter.retries import retried
-from blaxel_jupyter.transport import Auth, HeaderAuth, Http, KeyAuth, auth_for, read_json
+from blaxel_jupyter.transport import Auth, HeaderAuth, Http, KeyAuth, auth_for
+from blaxel_jupyter.wording import read_json
 
 PATIENCE = 5.0
 """Seconds for which a read of the control plane is repeated."""

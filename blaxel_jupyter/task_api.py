@@ -25,7 +25,8 @@ from blaxel_jupyter.errors import (
 from blaxel_jupyter.retries import retried
 from blaxel_jupyter.task import Task, TaskStatus
 from blaxel_jupyter.task_log import TaskLog, read_log
-from blaxel_jupyter.transport import Auth, HeaderAuth, Http, read_json
+from blaxel_jupyter.transport import Auth, HeaderAuth, Http
+from blaxel_jupyter.wording import read_json
 
 READ_PATIENCE = 10.0
 """Seconds for which one read is repeated while the service cannot be reached or is busy."""

@@ -1,38 +1,35 @@
 """Send HTTP requests and turn every way they can fail into the package's errors.
 
-The only module that imports httpx: foreign errors become ours here and nowhere else. It knows statuses,
-error bodies and credentials' headers, not what a route means; client and control plane use it.
+The only module that imports httpx: foreign errors become ours here and nowhere else. It knows connections
+and credentials' headers, not what a route means; client and control plane use it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
+import socket
 import ssl
 import time
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import anyio.to_thread
 import httpx
 import msgspec
 
-from blaxel_jupyter import credentials, retries
+from blaxel_jupyter import credentials
 from blaxel_jupyter.errors import (
     PASSING,
-    AuthError,
     CredentialsError,
-    NotFoundError,
     ProtocolError,
     StatusError,
     TransportError,
 )
 from blaxel_jupyter.hidden import hide
-from blaxel_jupyter.json_values import UNREADABLE, is_deep
 from blaxel_jupyter.underway import EndedError, UnderWay
+from blaxel_jupyter.wording import bare, place, read_json, short, status_error
 
 API_VERSION = "2026-04-28"
 """Without it the control plane's lists are not paged (protocol 2)."""
@@ -141,6 +138,12 @@ class TokenAuth(httpx.Auth):
             where = str(answer.request.url)
             raise status_error("POST", where, answer.status_code, answer.headers, b"")
         if answer.status_code >= 300:
+            used = self._login.refresh_token
+            for pause in (0.0, 0.2, 0.8):  # whoever was first may be about to write the file
+                await asyncio.sleep(pause)
+                await self._adopt()
+                if self._login.refresh_token != used:
+                    return
             raise CredentialsError(
                 f"Blaxel refused to renew the login from {self._login.source} "
                 f"(HTTP {answer.status_code}). Log in again with `bl login`, or set BL_API_KEY."
@@ -221,7 +224,7 @@ class Http:
         length = response.headers.get("content-length")
         whole = length is None or "content-encoding" in response.headers or method == "HEAD"
         if not whole and int(length) != len(response.content):
-            raise TransportError(f"The answer of {_place(url)} was cut short.", url=bare(url))
+            raise TransportError(f"The answer of {place(url)} was cut short.", url=bare(url))
         if response.status_code >= 300 and response.status_code not in accept:
             raise self._refused(response, response.content)
         return Answer(response.status_code, response.headers, response.content)
@@ -327,144 +330,39 @@ async def _pieces(response: httpx.Response, calls: UnderWay) -> AsyncGenerator[b
             yield piece
 
 
-_KEEPALIVES = re.compile(rb"(?:\[keepalive\]\n)*")
-
-
-def read_json(body: bytes) -> Any:
-    """Read a JSON body, without the keepalive lines that may stand before it (protocol 4.4).
-
-    Raises:
-        ProtocolError: it is not JSON.
-    """
-    body = body[_KEEPALIVES.match(body).end() :]  # type: ignore[union-attr]  # it matches nothing, too
-    try:
-        value = msgspec.json.decode(body)
-        if not is_deep(value, body):
-            return value
-        problem: Exception | None = None
-    except UNREADABLE as error:
-        problem = error
-    what = "an HTML page" if _is_html(body) else "something that is not JSON"
-    raise ProtocolError(
-        f"The server answered with {what}. Check the address.", data=body
-    ) from problem
-
-
-def status_error(
-    method: str,
-    url: str,
-    status: int,
-    headers: Mapping[str, str],
-    body: bytes,
-    *,
-    hint: str | None = None,
-) -> StatusError:
-    """Build the error for an HTTP status, with the server's own words where it has some (protocol 2)."""
-    said = _said(body)
-    later = retries.seconds(headers.get("retry-after"), headers.get("date"), time.time())
-    kind: type[StatusError] = StatusError
-    if status in {401, 403}:
-        kind, advice = AuthError, "Check the API key and the workspace (BL_API_KEY, BL_WORKSPACE)."
-    elif status == 404:
-        kind, advice = NotFoundError, "Check the name."
-    elif "no space left" in said or "disk is full" in said:
-        advice = "Its disk is full: make room there, then try again."
-    elif status < 400:
-        advice = "The address answers with a redirect: use the final address."
-    elif status in PASSING:
-        advice = f"Try again in {later:.0f} s." if later >= 1 else "Try again in a moment."
-    else:
-        advice = (
-            "Change the request." if status < 500 else "Try again, or look at the server's log."
-        )
-    message = f"{_place(url)} answered {status}" + (f": {said}" if said else "")
-    return kind(
-        f"{message.rstrip('.')}. {hint or advice}",
-        status_code=status,
-        method=method,
-        url=bare(url),
-        body=body[:2000].decode("utf-8", "replace"),
-        from_gateway=_is_html(body) or _gateway_words(body) is not None,
-        retryable=(_gateway_words(body) or {}).get("retryable") is True,
-        retry_after=later,
-    )
-
-
-def _said(body: bytes) -> str:
-    """Read the server's words from any of the four shapes of an error body."""
-    if _is_html(body):
-        return "an HTML page from a gateway"
-    gateway = _gateway_words(body)
-    if gateway is not None:
-        return _short(f"{gateway.get('code', '')} {gateway.get('message', '')}")
-    try:
-        answer = read_json(body)
-    except ProtocolError:
-        return _short(body.decode("utf-8", "replace"))
-    if not isinstance(answer, dict):
-        return ""
-    return _short(str(answer.get("message") or answer.get("error") or answer.get("code") or ""))
-
-
-def _gateway_words(body: bytes) -> dict[str, Any] | None:
-    """Return the gateway's error object, None if the sandbox or the control plane answered."""
-    try:
-        answer = read_json(body)
-    except ProtocolError:
-        return None
-    inner = answer.get("error") if isinstance(answer, dict) else None
-    return inner if isinstance(inner, dict) else None
-
-
-def _is_html(body: bytes) -> bool:
-    return body.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html", b"<head"))
-
-
-def _short(text: str) -> str:
-    if len(text) > 10_000:
-        text = f"{text[:5000]} {text[-5000:]}"
-    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    if len(words) <= 300:
-        return words
-    return f"{words[:120]} … {words[-180:]}"  # the cause often stands last
-
-
 def _timeout(read: float | None) -> httpx.Timeout:
     return httpx.Timeout(connect=10.0, read=read, write=30.0, pool=None)
 
 
+_REASONS: dict[type[Exception], str] = {
+    httpx.ConnectTimeout: "connecting took too long",
+    httpx.ReadTimeout: "no answer came in time",
+    httpx.RemoteProtocolError: "the connection broke in the middle of an answer",
+    httpx.ReadError: "the connection broke before the answer was whole",
+    httpx.WriteError: "the connection broke while the request was sent",
+    httpx.InvalidURL: "that is not a URL",
+    EndedError: "the client was closed",
+    httpx.UnsupportedProtocol: "the URL must start with http:// or https://",
+}
+
+
 def _unreachable(error: Exception, url: str) -> TransportError:
-    reason = {
-        httpx.ConnectTimeout: "connecting took too long",
-        httpx.ReadTimeout: "no answer came in time",
-        httpx.RemoteProtocolError: "the connection broke in the middle of an answer",
-        httpx.InvalidURL: "that is not a URL",
-        EndedError: "the client was closed",
-        httpx.UnsupportedProtocol: "the URL must start with http:// or https://",
-    }.get(type(error))
-    if reason is None:
-        reason = _short(str(error)) or type(error).__name__
+    reason = _REASONS.get(type(error)) or short(str(error)) or type(error).__name__
+    advice = "Check the address and that the server runs."
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            reason = f"its certificate is refused: {short(cause.verify_message).rstrip('.')}"
+            advice = "Check the address and this machine's clock; SSL_CERT_FILE names who else is trusted."
+        elif isinstance(cause, ssl.SSLError) and isinstance(error, httpx.ConnectError):
+            reason = "what answers there does not speak SSL (TLS)"
+            advice = "Check whether the address begins with http:// or https://."
+        elif isinstance(cause, socket.gaierror):
+            reason = f"the name was not found: {short(cause.strerror or '')}"
+            advice = "Check the name, and the network of this machine."
+        cause = cause.__cause__ or cause.__context__
     return TransportError(
-        f"Cannot reach {_place(url)}: {reason}. Check the address and that the server runs.",
+        f"Cannot reach {place(url)}: {reason}. {advice}",
         url=bare(url),
         sent=not isinstance(error, _NEVER_SENT),
     )
-
-
-def bare(url: str) -> str:
-    """Leave out what may carry a secret: user info and query; a name that is no URL stays."""
-    if "://" not in url:
-        return url.rpartition("@")[2]
-    try:
-        parts = urlsplit(url)
-        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return "the address"
-    return f"{parts.scheme}://{host}{port}{parts.path}"
-
-
-def _place(url: str) -> str:
-    """Name the server for a message: scheme, host and port."""
-    shown = bare(url)
-    return "/".join(shown.split("/")[:3]) if "://" in shown else shown

@@ -51,10 +51,13 @@ LAYERS = {
     "retries": "errors |",
     "ending": "| anyio",
     "underway": "| anyio",
-    "transport": "credentials errors hidden json_values retries underway | anyio httpx msgspec",
-    "target": "credentials errors local retries transport | anyio",
+    "wording": "errors json_values retries | msgspec",
+    "transport": "credentials errors hidden underway wording | anyio httpx msgspec",
+    "target": "credentials errors local retries transport wording | anyio",
     "wake": "ending errors process wire | msgspec",
-    "follow": "errors ledger process wake wire | msgspec",
+    "reads": "process wake | msgspec",
+    "ends": "errors process reads |",
+    "follow": "ends errors ledger process reads wake wire | msgspec",
     "bridge": "| anyio nest_asyncio2",
     "replays": "fold task_events |",
     "followed": "bridge errors |",
@@ -62,16 +65,16 @@ LAYERS = {
     "task_tables": "fold table task_events task_items |",
     "task_runs": "bridge differences errors fold followed json_values parts recording table task"
     " task_events task_log task_tables | msgspec",
-    "task_api": "credentials errors local retries task task_log transport | anyio",
+    "task_api": "credentials errors local retries task task_log transport wording | anyio",
     "task_follow": "ending errors fold json_values replays task task_events task_log task_runs wire"
     " | anyio",
     "task_client": "ending errors json_values retries task task_log task_api task_follow task_runs"
     " transport |",
-    "api": "credentials errors follow masks process retries target transport |",
-    "start": "api ending errors process transport |",
+    "api": "credentials errors follow masks process reads retries target transport wording |",
+    "start": "api ending errors process wording |",
     "callbacks": "ending process runs |",
     "tail": "follow ledger process wire |",
-    "client": "api callbacks ending errors follow hidden ledger masks process runs start tail"
+    "client": "api callbacks ending ends errors follow hidden ledger masks process runs start tail"
     " transport |",
     "cell": "bridge errors frontend panel panel.static runs task_runs | IPython",
     "sandbox_cell": "cell digest errors magic_names panel.escapes panel.frames panel.static runs |",
@@ -83,7 +86,7 @@ LAYERS = {
     "magic_names": "|",
     "script": "client errors hidden | IPython anyio",
     "magics": "cell client complete frontend options panel panel.static process runs sandbox_cell script"
-    " table target task_magics transport | IPython traitlets",
+    " table target task_magics transport wording | IPython traitlets",
     "task_magics": "cell complete credentials errors options panel.static table task task_cell"
     " task_client task_runs | IPython traitlets",
     "cli": "__init__ credentials errors local local.server |",

@@ -250,3 +250,23 @@ def test_last_difference(one: bytes, other: bytes, same: bytes) -> None:
     at = last_difference(one, other)
     assert one[at:] == other[at:]
     assert at == 0 or one[at - 1] != other[at - 1]
+
+
+@pytest.mark.parametrize(
+    ("had", "truth", "after"),
+    [
+        (b"a\nb\n", b"a\nb\nc\n", b"a\nb\nc\n"),
+        (b"a\nb\na\nb\n", b"a\nb\nc\n", b"a\nb\nc\n"),
+        (b"a\nb\na\nb\n", b"a\nb\n", b"a\nb\n"),
+        (b"x", b"a\n", b"a\n"),
+    ],
+)
+def test_a_whole_file_that_is_believed_more(had: bytes, truth: bytes, after: bytes) -> None:
+    """What it does not have is taken back, what it has more is committed; nothing is said if it only grew."""
+    ledger = Ledger("stdout")
+    ledger.commit(0, had)
+    assert ledger.agrees(truth) == truth.startswith(had)
+    notices = ledger.put_right(truth)
+    ledger.commit(0, truth)
+    assert ledger.data == after
+    assert ledger.repaired == bool(notices) == (not truth.startswith(had))

@@ -29,10 +29,8 @@ from blaxel_jupyter.transport import (
     HeaderAuth,
     Http,
     KeyAuth,
-    bare,
-    read_json,
-    status_error,
 )
+from blaxel_jupyter.wording import bare, read_json, status_error
 
 CANARY = "CANARY-7f3"
 SECRET_URL = f"http://{CANARY}:{CANARY}@127.0.0.1:{{port}}/process/x?key={CANARY}#{CANARY}"

@@ -22,7 +22,7 @@ SEEDS = [
     seed
     for seed in range(1000, 1020)
     if all(fault.seconds < QUICKEST for fault in (*plan(seed).faults, *plan(seed).starts))
-][:8]
+][:6]
 """Plans whose connections are not silent for long: that takes the time it takes."""
 
 
@@ -48,7 +48,7 @@ async def test_runs_under_plans_of_faults_are_exact(server: Imitation) -> None:
 def test_a_seed_is_always_the_same_plan() -> None:
     assert plan(7) == plan(7)
     assert plan(7) != plan(8)
-    plans = [plan(seed) for seed in range(120)]
+    plans = [plan(seed) for seed in range(100)]
     assert {fault.kind for one in plans for fault in one.faults} == set(get_args(Kind))
     assert {fault.kind for one in plans for fault in one.starts} == set(get_args(StartKind))
     assert {one.server for one in plans} == set(get_args(Server))
@@ -67,18 +67,18 @@ async def test_a_run_with_other_bytes_is_found_out(server: Imitation) -> None:
 @pytest.mark.parametrize(
     ("data", "gaps", "found"),
     [
-        (b"abcdef", [], [b"abcdef"]),
-        (b"abef", [2], [b"ab", b"ef"]),
-        (b"af", [2, 2], [b"a", b"", b"f"]),
-        (b"abcf", [2], [b"abc", b"f"]),
-        (b"abef", [1], None),
-        (b"abxf", [2], None),
-        (b"ab", [], None),
+        (b"abcdef", [], [[b"abcdef"]]),
+        (b"abef", [2], [[b"ab", b"ef"]]),
+        (b"af", [2, 2], [[b"a", b"", b"f"]]),
+        (b"abcf", [2], [[b"abc", b"f"]]),
+        (b"abef", [1], []),
+        (b"abxf", [2], []),
+        (b"ab", [], []),
     ],
 )
-def test_pieces(data: bytes, gaps: list[int], found: list[bytes] | None) -> None:
+def test_pieces(data: bytes, gaps: list[int], found: list[list[bytes]]) -> None:
     """Gaps add up only where they make the very bytes out of what was written."""
-    assert pieces(data, b"abcdef", gaps) == found
+    assert list(pieces(data, b"abcdef", gaps)) == found
 
 
 async def test_what_was_not_exact_is_told_with_the_command_that_repeats_it() -> None:

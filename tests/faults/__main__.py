@@ -46,6 +46,7 @@ def summary(found: list[Outcome], seconds: float) -> list[str]:
         f"exact, complete: {ends['complete']}",
         f"exact text, repaired by the server's log: {ends['repaired']}",
         f"gap with exact sums: {ends['gap']} ({sum(one.missing for one in found):,} bytes freed)",
+        f"gap of unknown size, said so (no log to check a stream by): {ends['unchecked']}",
         f"errors told on the way, each gone on from: {sum(len(one.errors) for one in found)}",
         f"not exact: {len(wrong)}",
         *(

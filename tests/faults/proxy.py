@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 from tests.faults import spoil
 from tests.faults.plans import Fault
 
-_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
+LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
+ENDS_HEAD = b"\r\n\r\n"
 _HOST = re.compile(rb"(?i)\r\nhost: [^\r]*")
-_ENDS_HEAD = b"\r\n\r\n"
 _READ = 1 << 16
 _DEAD = 8.0
 """Seconds that a connection which did not outlive a standby stays open and silent."""
@@ -105,10 +105,10 @@ class Proxy:
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve the one request of a connection."""
-        head = await reader.readuntil(_ENDS_HEAD)
-        length = _LENGTH.search(head)
+        head = await reader.readuntil(ENDS_HEAD)
+        length = LENGTH.search(head)
         body = await reader.readexactly(int(length[1])) if length else b""
-        request = _HOST.sub(b"\r\nHost: " + urlsplit(self.upstream).netloc.encode(), _closing(head))
+        request = _HOST.sub(b"\r\nHost: " + urlsplit(self.upstream).netloc.encode(), closing(head))
         request += body
         await self._gate()
         if head.startswith(b"POST /process "):
@@ -118,7 +118,7 @@ class Proxy:
         if fault is not None:
             self._note(fault, head)
         if fault is None:
-            await self._pass(request, writer, None)
+            await self.forward(request, writer, None)
         elif fault.kind == "away":
             await self._go_away(fault.seconds)
         elif fault.kind == "standby":
@@ -127,9 +127,9 @@ class Proxy:
             if self._restart is not None:
                 await self._restart(fault.seconds)
         elif fault.answer:
-            await self._say(writer, fault.answer)
+            await self.say(writer, fault.answer)
         else:
-            await self._pass(request, writer, fault)
+            await self.forward(request, writer, fault)
 
     def _note(self, fault: Fault, head: bytes) -> None:
         self.done.append(f"{fault.kind} @ {fault.after}: {head.split(b' ', 2)[1].decode()}")
@@ -152,14 +152,14 @@ class Proxy:
             self._note(fault, request)
         kind = fault.kind if fault else None
         if fault and fault.answer and kind != "lost answer":
-            await self._say(writer, fault.answer)
+            await self.say(writer, fault.answer)
             return
         if kind not in {"unsent", "unsent reset"}:
             answer = await self._started(request)
             if kind == "sent twice":
                 answer = await self._started(request)
             if fault and kind == "lost answer":
-                await self._say(writer, fault.answer)
+                await self.say(writer, fault.answer)
             elif fault and kind == "lost cut":
                 writer.write(answer[: min(fault.after, len(answer) - 1)])
             elif fault and kind == "lost hang":
@@ -179,7 +179,7 @@ class Proxy:
         finally:
             requests.close()
         self.starts += answer.startswith(b"HTTP/1.1 200")
-        return _closing(answer)
+        return closing(answer)
 
     # What goes wrong with all connections ---------------------------------------------------------------
 
@@ -197,6 +197,15 @@ class Proxy:
         await asyncio.sleep(fault.seconds)
         self._awake.set()
 
+    @asynccontextmanager
+    async def frozen(self) -> AsyncIterator[None]:
+        """Let nothing pass until the block ends."""
+        self._awake.clear()
+        try:
+            yield
+        finally:
+            self._awake.set()
+
     async def _gate(self) -> None:
         await self._awake.wait()
         if asyncio.current_task() in self._dead:
@@ -205,7 +214,7 @@ class Proxy:
 
     # One answer -----------------------------------------------------------------------------------------
 
-    async def _say(self, writer: asyncio.StreamWriter, answer: bytes) -> None:
+    async def say(self, writer: asyncio.StreamWriter, answer: bytes) -> None:
         """Say something that is not the server's."""
         later = formatdate(time.time() + 2, usegmt=True).encode()
         elsewhere = b"http://localhost:%d" % self._other_port
@@ -222,7 +231,7 @@ class Proxy:
         where = urlsplit(self.upstream)
         return await asyncio.open_connection(where.hostname, where.port, limit=1 << 24)
 
-    async def _pass(
+    async def forward(
         self, request: bytes, writer: asyncio.StreamWriter, fault: Fault | None
     ) -> None:
         answers, requests = await self._connect()
@@ -236,9 +245,9 @@ class Proxy:
     async def _answer(
         self, answers: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault | None
     ) -> None:
-        """Pass an answer on, wrongly."""
-        head = _closing(await answers.readuntil(_ENDS_HEAD))
-        kind, length = fault.kind if fault else None, _LENGTH.search(head)
+        """Pass an answer on, wrongly if there is a fault."""
+        head = closing(await answers.readuntil(ENDS_HEAD))
+        kind, length = fault.kind if fault else None, LENGTH.search(head)
         if fault and length and kind in spoil.WHOLE:
             body = await answers.readexactly(int(length[1]))
             writer.write(spoil.spoilt(head, body, fault))
@@ -265,7 +274,7 @@ class Proxy:
             spoil.reset(writer)
 
 
-def _closing(head: bytes) -> bytes:
+def closing(head: bytes) -> bytes:
     """Say that the connection is used once."""
     status, _, fields = head.partition(b"\r\n")
     fields = re.sub(rb"(?i)connection: [^\r]*\r\n", b"", fields, count=1)

@@ -16,7 +16,7 @@ from blaxel_jupyter import credentials, local
 from blaxel_jupyter.errors import CredentialsError, ProtocolError
 from blaxel_jupyter.local import facts, prompt, replay, sandboxes, spawn, task_asked
 from blaxel_jupyter.local.routes import Exec
-from blaxel_jupyter.transport import read_json
+from blaxel_jupyter.wording import read_json
 from tests.fuzz.logs import JSON, PROCESS
 from tests.fuzz.target import target as fuzzed
 from tests.fuzz.target import text_of

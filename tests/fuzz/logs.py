@@ -21,7 +21,7 @@ from blaxel_jupyter.process import (
     encode_chunk,
     encode_event,
 )
-from blaxel_jupyter.transport import Answer, read_json, status_error
+from blaxel_jupyter.transport import Answer
 from blaxel_jupyter.wire import (
     Lines,
     LineSplitter,
@@ -30,6 +30,7 @@ from blaxel_jupyter.wire import (
     decode_like_go,
     encode_sse,
 )
+from blaxel_jupyter.wording import read_json, status_error
 from tests.fuzz.target import alike, text_of, ways
 from tests.fuzz.target import target as fuzzed
 

@@ -24,8 +24,8 @@ from blaxel_jupyter.task_events import Event, Events, read_event
 from blaxel_jupyter.task_items import TextBlock
 from blaxel_jupyter.task_log import read_data, read_log
 from blaxel_jupyter.task_runs import Controls, TaskRun
-from blaxel_jupyter.transport import read_json
 from blaxel_jupyter.wire import SseDecoder
+from blaxel_jupyter.wording import read_json
 from tests.fuzz.logs import JSON
 from tests.fuzz.shown import has_no_control, is_safe_html
 from tests.fuzz.target import alike, text_of, ways
