@@ -11,8 +11,10 @@ import base64
 import html
 import json
 import re
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import AnyStr
 
 from blaxel_jupyter.panel.escapes import visible_text
 from blaxel_jupyter.wire import Lines, split_text
@@ -36,6 +38,7 @@ _ESCAPES = re.compile(
 _ESCAPES_BYTES = re.compile(_ESCAPES.pattern.encode())
 """What most escapes look like, to take them out of many lines at once; the others are read one by one."""
 _C1 = re.compile("[\x90\x98\x9b\x9d-\x9f]")
+_C1_BYTES = re.compile(rb"\xc2[\x90\x98\x9b\x9d-\x9f]")
 
 
 class Masks:
@@ -57,7 +60,9 @@ class Masks:
             mark = f"[{re.sub(r'[^A-Za-z0-9_. -]', '_', name)[:60]} masked]"
             for needle in _spellings(value):
                 self._marks.setdefault(needle, mark)
-        self._bytes = [needle.encode("utf-8", "replace") for needle in self._marks]
+        self._bytes = {
+            needle.encode("utf-8", "replace"): mark for needle, mark in self._marks.items()
+        }
 
     def __bool__(self) -> bool:
         """Tell whether there is anything to mask."""
@@ -83,7 +88,7 @@ class Masks:
             return other
         both = Masks()
         both._marks = {**other._marks, **self._marks}
-        both._bytes = list({*self._bytes, *other._bytes})
+        both._bytes = {**other._bytes, **self._bytes}
         return both
 
     # Whole texts ----------------------------------------------------------------------------------------
@@ -106,20 +111,22 @@ class Masks:
         if not joined:
             return lines, 0
         count = 0
-        if spans := self._spans(joined):
+        if spans := _spans(joined, self._marks):
             joined, count = _replaced(joined, spans), len(spans)
             lines = joined.split("\n")
-        if _has_escapes(joined) and self._hides(joined):
+        if _has_escapes(joined) and self._hides(_bare(joined), self._marks):
             for i, line in enumerate(lines):
                 lines[i], more = self._disguised(line)
                 count += more
         return lines, count
 
-    def count(self, data: bytes) -> int:
-        """Count the values in lines of UTF-8; most have none, which is found out without decoding them."""
-        if not self._bytes or not self._may_have(data):
-            return 0
-        return self.lines(split_text(data))[1]
+    def places(self, data: bytes) -> list[int]:
+        """Return for each value in lines of UTF-8 which line it is in; plain lines are not even decoded."""
+        spans = _spans(data, self._bytes) if self._bytes else []
+        if not (self._bytes and _has_escapes(data) and self._hides(_bare(data), self._bytes)):
+            return list(_line_numbers(data, spans))
+        masked = enumerate(map(self.apply, split_text(data)))
+        return [number for number, (_, count) in masked for _ in range(count)]
 
     def piece(self, text: str, *, begins: bool = True) -> str:
         """Mask a line that has not ended: the beginning of a value at its end is masked, too.
@@ -148,36 +155,10 @@ class Masks:
 
     # How ------------------------------------------------------------------------------------------------
 
-    def _may_have(self, data: bytes) -> bool:
-        if any(needle in data for needle in self._bytes):
-            return True
-        if b"\x1b" not in data and b"\x07" not in data and b"\xc2" not in data:
-            return False
-        bare = _ESCAPES_BYTES.sub(b"", data)
-        return any(needle in bare for needle in self._bytes) or _has_escapes_bytes(bare)
-
-    def _spans(self, text: str) -> list[tuple[int, int, str]]:
-        """Find the values: where they begin and end, those that overlap as one, and their marks."""
-        found = [
-            (at, at + len(needle), mark)
-            for needle, mark in self._marks.items()
-            if needle in text
-            for at in _places(text, needle)
-        ]
-        found.sort(key=lambda span: (span[0], -span[1]))
-        spans: list[tuple[int, int, str]] = []
-        for start, end, mark in found:
-            if spans and start < spans[-1][1]:
-                first, before, kept = spans[-1]
-                spans[-1] = first, max(before, end), kept
-            else:
-                spans.append((start, end, mark))
-        return spans
-
-    def _hides(self, text: str) -> bool:
-        """Tell whether escapes may cut through a value in a text."""
-        bare = _ESCAPES.sub("", text)
-        return any(needle in bare for needle in self._marks) or _has_escapes(bare)
+    @staticmethod
+    def _hides(bare: AnyStr, needles: Mapping[AnyStr, str]) -> bool:
+        """Tell whether escapes may cut through a value in a text of which most escapes were taken out."""
+        return any(needle in bare for needle in needles) or _has_escapes(bare)
 
     def _disguised(self, line: str) -> tuple[str, int]:
         """Mask a line through whose values escapes go; only what is masked loses its colours."""
@@ -185,8 +166,8 @@ class Masks:
             return line, 0
         states, count = line.split("\r"), 0
         for i, state in enumerate(states):
-            bare = visible_text(state) if len(state) <= LONGEST_WALK else _ESCAPES.sub("", state)
-            if spans := self._spans(bare):
+            bare = visible_text(state) if len(state) <= LONGEST_WALK else _bare(state)
+            if spans := _spans(bare, self._marks):
                 states[i] = _replaced(bare, spans)
                 count += len(spans)
         return ("\r".join(states), count) if count else (line, 0)
@@ -205,47 +186,90 @@ class Screen:
     def __init__(self, masks: Masks = NONE) -> None:
         self.masks = masks
         self.count = 0
-        self._starts: list[int] = []
-        self._stops: list[int] = []
+        self._rows = array("Q")
 
     def look(self, start: int, stop: int, columns: Iterable[object]) -> None:
         """Take note of rows that are about to be appended, by the values of their text columns."""
         if not self.masks:
             return
-        count, known = 0, True
+        found: set[int] = set()
         for values in columns:
             if isinstance(values, Lines):
-                count += self.masks.count(values.data)
+                places = self.masks.places(values.data)
             elif isinstance(values, list):
-                texts = [value for value in values if isinstance(value, str)]
-                count += self.masks.apply("\n".join(texts))[1]
-            elif isinstance(values, str):
-                count += self.masks.apply(values)[1]
-            elif callable(values):  # nobody knows yet
-                known = False
-        if count or not known:
-            self.count += count
-            self._stops.append(stop)
-            self._starts.append(start)
+                places = self._in_list(values)
+            else:  # one for all rows, or not known yet
+                places = list(range(stop - start)) if self._may_be(values) else []
+            self.count += 0 if callable(values) else len(places)
+            found.update(places)
+        self._rows.extend(start + row for row in sorted(found))
 
     def shown(self, values: list[object], start: int) -> list[object]:
         """Return values of rows from ``start`` on, masked."""
-        if not self.masks or not self._has(start, start + len(values)):
+        rows = self._rows
+        first = bisect_left(rows, start)
+        last = bisect_left(rows, start + len(values), first)
+        if first == last:
             return values
-        at = [i for i, value in enumerate(values) if isinstance(value, str)]
-        lines, count = self.masks.lines([str(values[i]) for i in at])
-        if len(lines) != len(at):  # values of several lines
-            lines, count = [self.masks.text(str(values[i])) for i in at], 1
-        if count:
-            values = list(values)
-            for i, line in zip(at, lines, strict=True):
-                values[i] = line
+        values = list(values)
+        for row in rows[first:last]:
+            value = values[row - start]
+            values[row - start] = self.masks.text(value) if isinstance(value, str) else value
         return values
 
-    def _has(self, start: int, stop: int) -> bool:
-        """Tell whether any of some rows may hold a value."""
-        at = bisect_right(self._stops, start)
-        return at < len(self._starts) and self._starts[at] < stop
+    def _in_list(self, values: list[object]) -> list[int]:
+        texts = [value if isinstance(value, str) else "" for value in values]
+        if not self.masks.apply("\n".join(texts))[1]:
+            return []
+        counts = enumerate(self.masks.apply(text)[1] for text in texts)
+        return [row for row, count in counts for _ in range(count)]
+
+    def _may_be(self, value: object) -> bool:
+        return callable(value) or (isinstance(value, str) and self.masks.apply(value)[1] > 0)
+
+
+def _spans(text: AnyStr, needles: Mapping[AnyStr, str]) -> list[tuple[int, int, str]]:
+    """Find values: where they begin and end, those that overlap as one, and their marks."""
+    found = [
+        (at, at + len(needle), mark)
+        for needle, mark in needles.items()
+        if needle in text
+        for at in _places(text, needle)
+    ]
+    found.sort(key=lambda span: (span[0], -span[1]))
+    spans: list[tuple[int, int, str]] = []
+    for start, end, mark in found:
+        if spans and start < spans[-1][1]:
+            first, before, kept = spans[-1]
+            spans[-1] = first, max(before, end), kept
+        else:
+            spans.append((start, end, mark))
+    return spans
+
+
+def _line_numbers(data: bytes, spans: list[tuple[int, int, str]]) -> Iterator[int]:
+    number = before = 0
+    for start, _, _ in spans:
+        number += data.count(b"\n", before, start)
+        before = start
+        yield number
+
+
+def _bare(text: AnyStr) -> AnyStr:
+    """Take out most escapes: each that is usual at once wherever it is, then the others one by one."""
+    if isinstance(text, str):
+        return _without(text, "\x1b", "", _ESCAPES)
+    return _without(text, b"\x1b", b"", _ESCAPES_BYTES)
+
+
+def _without(text: AnyStr, begin: AnyStr, nothing: AnyStr, pattern: re.Pattern[AnyStr]) -> AnyStr:
+    for _ in range(16):
+        at = text.find(begin)
+        match = pattern.match(text, at) if at >= 0 else None
+        if match is None:
+            break
+        text = text.replace(match[0], nothing)
+    return pattern.sub(nothing, text) if _has_escapes(text) else text
 
 
 def _spellings(value: str) -> Iterator[str]:
@@ -288,7 +312,7 @@ def _base64(data: bytes) -> Iterator[str]:
             yield from (whole[at : at + width] for at in range(0, len(whole), width))
 
 
-def _places(text: str, needle: str) -> Iterator[int]:
+def _places(text: AnyStr, needle: AnyStr) -> Iterator[int]:
     at = text.find(needle)
     while at >= 0:
         yield at
@@ -318,16 +342,8 @@ def _ended(text: str, needle: str) -> int:
     return next((end for end in reversed(ends) if needle.endswith(begin[:end])), 0)
 
 
-def _has_escapes(text: str) -> bool:
+def _has_escapes(text: str | bytes) -> bool:
     """Tell whether a text has what is not seen when it is shown."""
-    if "\x1b" in text or "\x07" in text:
-        return True
-    return not text.isascii() and _C1.search(text) is not None
-
-
-def _has_escapes_bytes(data: bytes) -> bool:
-    return (
-        b"\x1b" in data
-        or b"\x07" in data
-        or re.search(rb"\xc2[\x90\x98\x9b\x9d-\x9f]", data) is not None
-    )
+    if isinstance(text, bytes):
+        return b"\x1b" in text or b"\x07" in text or _C1_BYTES.search(text) is not None
+    return "\x1b" in text or "\x07" in text or (not text.isascii() and _C1.search(text) is not None)
