@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.bench import report
 from tests.bench.races import Result, Row, run
 
-ROWS = ("text", "reconnect", "frames", "tasks", "many", "start")
+ROWS = ("text", "paint", "reconnect", "panel", "frames", "tasks", "many", "start")
 MORE = ("exactness",)
 """Rows that are run when they are named."""
 

@@ -109,20 +109,24 @@ def run(race: Race, sample: Sampler, repeat: int) -> list[Result]:
             told = f"{race.name}: {contender}, {size}, run {len(mine.samples)}: {took:.1f} s"
             print(f"{next(number):4} {told}", file=sys.stderr, flush=True)
 
-    with ThreadPoolExecutor(race.together) as pool:
-        for size in race.sizes:
-            for turn in range(min(repeat, race.most)):
-                order = race.contenders if turn % 2 == 0 else race.contenders[::-1]
-                due = [name for name in order if _goes_on(results[name, size], turn)]
-                list(pool.map(once, due, [size] * len(due)))
+    turns = range(min(repeat, race.most))
+    if race.together > 1:  # they wait: all at once, as many as may be
+        jobs = [(name, size) for _ in turns for size in race.sizes for name in race.contenders]
+        with ThreadPoolExecutor(race.together) as pool:
+            list(pool.map(once, *zip(*jobs, strict=True)))
+        return list(results.values())
+    for size in race.sizes:
+        for turn in turns:
+            for name in race.contenders if turn % 2 == 0 else race.contenders[::-1]:
+                if _goes_on(results[name, size], turn):
+                    once(name, size)
     return list(results.values())
 
 
 def _goes_on(result: Result, turn: int) -> bool:
     """Tell whether a contender runs once more: one that is slow has two runs, one cut off has one."""
-    slow = any(sample["seconds"] is None for sample in result.samples)
-    long = any((sample["seconds"] or 0) > SLOW for sample in result.samples)
-    return not slow and (turn < 2 or not long or result.race.together > 1)
+    seconds = [sample["seconds"] for sample in result.samples]
+    return None not in seconds and (turn < 2 or max(seconds, default=0) <= SLOW)
 
 
 def by_contender(results: list[Result]) -> Iterator[tuple[str, list[Result]]]:

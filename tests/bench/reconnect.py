@@ -32,7 +32,7 @@ RACE = Race(
     unit="MB",
     shown="again",
     limit=45.0,  # the SDK reconnects after 30 s
-    together=2,
+    together=6,
 )
 
 

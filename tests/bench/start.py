@@ -42,7 +42,7 @@ IDLE = Race(
     tiny=1_000,
     shown="cpu",
     limit=62.0,
-    together=2,
+    together=10,
 )
 
 CELLS = {
