@@ -6,7 +6,9 @@ what the answers mean for a follow is follow's business, HTTP is transport's. Th
 
 from __future__ import annotations
 
+import asyncio
 import re
+import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial, reduce
@@ -23,6 +25,7 @@ from blaxel_jupyter.errors import (
     TransportError,
     is_passing,
 )
+from blaxel_jupyter.folder import Folder
 from blaxel_jupyter.follow import FILES
 from blaxel_jupyter.masks import NONE, Masks
 from blaxel_jupyter.process import LOG_DIR, Process
@@ -77,6 +80,9 @@ class SandboxApi:
         self._url = url
         self._http = http
         self._target: Target | None = None
+        self._folders: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Folder] = (
+            weakref.WeakKeyDictionary()
+        )
         self._passed: dict[str, Masks] = {}
 
     @property
@@ -186,14 +192,18 @@ class SandboxApi:
             texts: dict[str, str] = await read(f"/process/{name}/logs", parse=_texts)
             return texts
 
-        def watch() -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-            ignored = quote(f"/{process.name}.log", safe="")
-            return self._stream(f"/watch/filesystem/{quote(LOG_DIR, safe='')}?ignore={ignored}")
-
         def text() -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
             return self._stream(f"/process/{name}/logs/stream")
 
-        return Reads(facts, raw, alive, watch, text, logs)
+        return Reads(facts, raw, alive, self._folder(), text, logs)
+
+    def _folder(self) -> Folder:
+        """Return the log folder's watch, one for each event loop."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._folders:
+            path = f"/watch/filesystem/{quote(LOG_DIR, safe='')}"
+            self._folders[loop] = Folder(partial(self._stream, path))
+        return self._folders[loop]
 
     async def ask(
         self, method: str, path: str, *, report: Report | None = None, **options: Any

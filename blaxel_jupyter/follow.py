@@ -130,7 +130,7 @@ class Follow:
     # The raw files ------------------------------------------------------------------------------------
 
     async def _by_files(self) -> AsyncGenerator[Batch, None]:
-        wake = Wake(self._reads.watch, self._process.name, self._ledgers, self._clock)
+        wake = Wake(self._reads.folder, self._process.name, self._ledgers, self._clock)
         began = self._clock()
         probe_at = began + QUICKEST
         try:
@@ -143,7 +143,7 @@ class Follow:
                             async for batch in read:
                                 got = True
                                 yield batch
-                wake.report(got)
+                wake.report(bool(grown), got)
                 now = self._clock()
                 if not got and now < probe_at and not self._end.replaced:
                     continue
@@ -152,7 +152,8 @@ class Follow:
                     if ended is not None:
                         break
                 slowest = 0.25 if self._end.near else SLOWEST
-                probe_at = now + min(max((now - began) / 20, QUICKEST), slowest)
+                pause = self._reads.folder.shared(max((now - began) / 20, QUICKEST))
+                probe_at = now + min(pause, slowest)
         finally:
             await wake.aclose()
         async with aclosing(self._last_read(ended)) as last:

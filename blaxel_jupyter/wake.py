@@ -1,30 +1,22 @@
 """Tell a follow when a log file may have grown, without asking more often than it pays.
 
 The log folder's watch wakes while output is sparse, the clock while it is dense or there is no watch.
-Only what may have grown is told, never what is in it. Imports process, wire and errors; follow uses it.
+Only what may have grown is told, never what is in it. Imports folder and process; follow uses it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterable
 
-import msgspec
-
-from blaxel_jupyter.ending import end
-from blaxel_jupyter.errors import BlaxelError
+from blaxel_jupyter.folder import Folder
 from blaxel_jupyter.process import Stream
-from blaxel_jupyter.wire import LineSplitter
 
 DENSE = 0.025
-"""Seconds between two reads while output is dense: nobody sees more than 40 changes a second."""
+"""Seconds between two reads while output is dense: nobody sees more than 40 changes a second.
 
-FLOOD = 300
-"""Events a second at which the watch costs more than polling (protocol 4.9: 6 MB in one flood)."""
-
-
-Open = Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+Where many follow, each reads less often (``Folder.shared``).
+"""
 
 
 class Wake:
@@ -34,36 +26,40 @@ class Wake:
     """Seconds after which both files are read although the watch was silent: it may be half-open."""
 
     def __init__(
-        self, watch: Open, name: str, streams: Iterable[Stream], clock: Callable[[], float]
+        self, folder: Folder, name: str, streams: Iterable[Stream], clock: Callable[[], float]
     ) -> None:
-        self._open = watch
+        self._folder = folder
         self._all = set(streams)
         self._clock = clock
         self._files = {f"{name}.{stream}.log": stream for stream in self._all}
         self._grown: set[Stream] = set()
         self._event = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._watching = False
-        self._watch_from = clock() + 0.15  # a quick command is over before a watch would pay
-        self._hold_off = 2.0
+        self._listens = False
+        self._listen_from = clock() + 0.15  # a quick command is over before a watch would pay
         self._poll = 0.0
+        self._poll_at = clock()
         self._safety_at = clock() + self.SAFETY
         self._last_data = 0.0
         self._safety_read = False
+        folder.enter(self)
+
+    @property
+    def _watching(self) -> bool:
+        return self._listens and self._folder.watching
 
     async def wait(self, until: float) -> set[Stream]:
         """Wait until a file may have grown or the clock says ``until``; return the streams to read."""
         now = self._clock()
         if not self._watching:
-            await asyncio.sleep(max(0.0, min(self._poll, until - now)))
-            return set(self._all)
+            await asyncio.sleep(max(0.0, min(self._poll_at, until) - now))
+            return set(self._all) if self._clock() >= self._poll_at else set()
         if not self._event.is_set():
             try:
                 async with asyncio.timeout(max(0.0, min(until, self._safety_at) - now)):
                     await self._event.wait()
             except TimeoutError:
                 pass
-        dense = self._last_data + DENSE - self._clock()
+        dense = self._last_data + self._folder.shared(DENSE) - self._clock()
         if self._event.is_set() and dense > 0:
             await asyncio.sleep(dense)
         self._event.clear()
@@ -75,78 +71,36 @@ class Wake:
             return set(self._all)
         return grown
 
-    def report(self, got: bool) -> None:
-        """Learn whether the last read found anything, and choose how to wait next."""
+    def report(self, read: bool, got: bool) -> None:
+        """Learn whether anything was read and found, and choose how to wait next."""
         now = self._clock()
         if got and self._safety_read and self._watching:
-            self._stop()  # it did not tell: open another
-            self._watch_from = now
+            self._folder.reopen()  # it did not tell
         if got:
             self._last_data = now
-            self._poll = DENSE
-        if got or self._watching:
+            self._poll = self._folder.shared(DENSE)
+        elif read and not self._watching:
+            # The server answers a watch with its first event: one that is silent is likely there already.
+            slowest = 1.0 if self._listens else 0.2
+            self._poll = min(max(self._poll * 1.5, self._folder.shared(0.01)), slowest)
+        if read:
+            self._poll_at = now + self._poll
+        if not got and not self._listens and now >= self._listen_from:
+            self._listens = True
+            self._folder.listen(self)
+
+    def told(self, name: str | None) -> None:
+        """Take the name of a file that has grown; None when any may have, unseen by the watch."""
+        if name is None:
+            self._grown |= self._all
+            self._poll = self._folder.shared(DENSE)
+            self._poll_at = self._clock() + self._poll
+        elif name in self._files:
+            self._grown.add(self._files[name])
+        else:
             return
-        # The server answers a watch with its first event: one that is silent is likely there already.
-        slowest = 0.2 if self._task is None else 1.0
-        self._poll = min(max(self._poll * 1.5, 0.01), slowest)
-        if now >= self._watch_from and self._task is None:
-            self._task = asyncio.create_task(self._watch())
-
-    async def aclose(self) -> None:
-        """End the watch and wait until its connection is closed."""
-        task = self._task
-        self._stop()
-        if task is not None:
-            await end(task)
-
-    def _stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-        self._task = None
-        self._watching = False
-
-    async def _watch(self) -> None:
-        """Read the watch until it floods or breaks; then polling goes on until it is tried again."""
-        lines = LineSplitter()
-        began, events = self._clock(), 0
-        try:
-            async with self._open() as chunks:
-                self._watching = True
-                self._wake(set(self._all))
-                async for chunk in chunks:
-                    for line in lines.feed(chunk):
-                        stream = self._files.get(_file_name(line))
-                        if stream:
-                            self._wake({stream})
-                        events += 1
-                    if self._clock() - began > 1.0:
-                        began, events = self._clock(), 0
-                    if events > FLOOD:
-                        break
-        except BlaxelError:
-            pass  # the reads will tell, if it stays
-        if self._task is asyncio.current_task():
-            self._watching, self._task = False, None
-            self._wake(set(self._all))
-            self._watch_from = self._clock() + self._hold_off
-            self._hold_off = min(self._hold_off * 2, 30.0)
-            self._poll = DENSE
-
-    def _wake(self, streams: set[Stream]) -> None:
-        self._grown |= streams
         self._event.set()
 
-
-class _FileEvent(msgspec.Struct):
-    name: str = ""
-
-
-_read_event = msgspec.json.Decoder(_FileEvent).decode
-
-
-def _file_name(line: bytes) -> str:
-    """Read the file's name of one watch event; ``""`` for keepalives and anything else."""
-    try:
-        return _read_event(line).name
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ""
+    async def aclose(self) -> None:
+        """Stop listening; wait until the watch's connection is closed, if nobody else listens."""
+        await self._folder.leave(self)
