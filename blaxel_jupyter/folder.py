@@ -34,7 +34,7 @@ class Member(Protocol):
 
 
 class Folder:
-    """The log folder of one server, as one event loop sees it; its watch goes on while anybody listens.
+    """The log folder of one server, as one event loop sees it; its watch goes on while anybody follows.
 
     Args:
         open_watch: Opens the watch: the folder's events as bytes.
@@ -61,10 +61,10 @@ class Folder:
             member.told(None)
 
     async def leave(self, member: Member) -> None:
-        """Count a follow out; after the last listener, wait until the watch's connection is closed."""
+        """Count a follow out; after the last one, wait until the watch's connection is closed."""
         self._members.discard(member)
         self._listeners.discard(member)
-        if not self._listeners and (task := self._stop()) is not None:
+        if not self._members and (task := self._stop()) is not None:
             await end(task)
 
     def reopen(self) -> None:
@@ -83,7 +83,7 @@ class Folder:
         return task
 
     async def _watch(self, before: asyncio.Task[None] | None) -> None:
-        """Watch until nobody listens; what floods or breaks is tried again later and later."""
+        """Watch until nobody follows; what floods or breaks is tried again later and later."""
         hold_off = 2.0
         if before is not None:
             await end(before)
@@ -110,7 +110,7 @@ class Folder:
                 events += 1
             if self._clock() - began > 1.0:
                 began, events = self._clock(), 0
-            if events > FLOOD * len(self._listeners):
+            if events > FLOOD * len(self._members):
                 return
 
     def _tell(self, name: str | None) -> None:

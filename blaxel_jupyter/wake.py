@@ -102,5 +102,5 @@ class Wake:
         self._event.set()
 
     async def aclose(self) -> None:
-        """Stop listening; wait until the watch's connection is closed, if nobody else listens."""
+        """Stop listening; wait until the watch's connection is closed, if nobody else follows."""
         await self._folder.leave(self)

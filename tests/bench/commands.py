@@ -11,7 +11,7 @@ LINE_BYTES = 50
 
 
 def _python(program: str) -> str:
-    return f"python3 -u -c {shlex.quote(program)}"
+    return f"python3 -ISu -c {shlex.quote(program)}"
 
 
 def flood(lines: int) -> str:

@@ -28,14 +28,13 @@ Sample = dict[str, Any]
 
 
 def fresh(function: Callable[..., Any], **options: Any) -> Sample:
-    """Call a function of a module, plain or async, in an interpreter of its own."""
+    """Call a function of a module, plain or async, in an interpreter of its own; tell a failure as one."""
     order = [function.__module__, function.__name__, json.dumps(options)]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.fresh", *order],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        check=True,
-    )
+    command = [sys.executable, "-m", "tests.bench.fresh", *order]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    if done.returncode:
+        print(done.stderr.decode(), file=sys.stderr)
+        return {"seconds": None, "verdict": "failed: see what it said on stderr"}
     found: Sample = json.loads(done.stdout.splitlines()[-1])
     return found
 

@@ -37,6 +37,8 @@ def _padded(cells: list[str]) -> list[str]:
 
 def _compared(result: Result) -> str:
     """Return the figure; in brackets where what was delivered is not what was written."""
+    if result.verdict.startswith("failed"):
+        return "failed"
     if result.cut_off:
         return f"> {result.race.limit:.0f} s"
     figure = _number(result.median(result.race.shown))
