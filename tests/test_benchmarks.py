@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,26 +20,42 @@ from tests.notebook_runs import ROOT
 RACE = Race("r", "a race", ("ours", "theirs"), {"small": 1, "large": 2}, tiny=0, grows=True)
 
 
+IN_BROWSER = ("paint-waits", "panel-lines")
 RACES = ("text-alive", "reconnect", "frames-polars", "tasks", "many", "start-cell")
 """A race of each row: there are more, but they are slower."""
+CHROMIUM = os.environ.get("BLAXEL_JUPYTER_CHROMIUM") or shutil.which("chromium")
 
 
 def test_each_row_is_tried() -> None:
     """There is no row of which no race is run here."""
-    assert [name.partition("-")[0] for name in RACES] == list(ROWS)
+    assert {name.partition("-")[0] for name in RACES + IN_BROWSER} == set(ROWS)
 
 
 @pytest.mark.parametrize("name", RACES)
 def test_it_runs(name: str, tmp_path: Path) -> None:
     """All contenders of a race run at a tiny size, and what we deliver there is exact."""
-    command = [sys.executable, "-m", "tests.bench", name, "--quick", "--json", tmp_path / "found"]
+    tried(name, tmp_path / "found")
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+@pytest.mark.parametrize("name", IN_BROWSER)
+def test_it_runs_in_a_browser(name: str, tmp_path: Path) -> None:
+    """The same of races that need JupyterLab and Chromium."""
+    tried(name, tmp_path / "found")
+
+
+def tried(name: str, found: Path) -> None:
+    """Run a race, see that nobody failed or is left out, and that we are exact and in time."""
+    command = [sys.executable, "-m", "tests.bench", name, "--quick", "--json", found]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    results = [json.loads(line) for line in (tmp_path / "found").read_text("utf-8").splitlines()]
+    results = [json.loads(line) for line in found.read_text("utf-8").splitlines()]
     assert results
     first = {result["race"]: result for result in reversed(results)}
     assert all(result["median"] is not None for result in first.values()), first
     assert all(result["verdict"] in ("", "exact") for result in first.values()), first
+    assert not [result for result in results if result["verdict"].startswith("failed")]
     assert all(result["contender"].replace("`", "") in done.stdout for result in results)
 
 

@@ -42,7 +42,9 @@ def world() -> Iterator[Sampler]:
 
 def _sample(race: Race, contender: str, runs: int) -> Sample:
     with imitation(own_process=True) as server:
-        found = fresh(contend, contender=contender, url=server.url, runs=runs)
+        seconds = min(SECONDS, race.limit / 4)
+        options = {"runs": runs, "seconds": seconds}
+        found = fresh(contend, contender=contender, url=server.url, **options)
         if "lines" not in found:
             return found
         written = {name: _written(server.url, name) for name in found["lines"]}
@@ -57,10 +59,10 @@ def _written(url: str, name: str) -> list[str]:
     return httpx.get(raw_url(url, name), headers=RAW, trust_env=False).text.splitlines()
 
 
-async def contend(contender: str, url: str, runs: int) -> Sample:
+async def contend(contender: str, url: str, runs: int, seconds: float) -> Sample:
     """Start the processes and follow them all to their ends in this process."""
     warm(contender)
-    command = paced(SECONDS * RATE, RATE)
+    command = paced(round(seconds * RATE), RATE)
     lines: dict[str, list[str]] = {f"job-{n}": [] for n in range(runs)}
     delays: list[float] = []
 

@@ -95,13 +95,15 @@ def world() -> Iterator[Sampler]:
 
 def _sample(desk: Desk, server: Imitation, race: Race, contender: str, rate: int) -> Sample:
     computes = race.name == COMPUTES.name
-    command = paced(SECONDS * rate, rate)
+    seconds = min(SECONDS, race.limit / 4)
+    lines = round(seconds * rate)
+    command = paced(lines, rate)
     wait = "" if computes else "await process.wait('job', max_wait=-1)"
     follow = FOLLOW[contender].format(
         command=command, background="--bg" if computes else "", wait=wait
     )
     cells = [cell.format(url=server.url) for cell in PREPARE[contender]]
-    follow_on = [COMPUTE.format(seconds=SECONDS + 1)] if computes else []
+    follow_on = [COMPUTE.format(seconds=seconds + 1)] if computes else []
     with desk.visit(*cells, follow, *follow_on) as visit:
         for _ in cells:
             visit.run()
@@ -110,7 +112,7 @@ def _sample(desk: Desk, server: Imitation, race: Race, contender: str, rate: int
         visit.run(wait=False)
         if computes:
             visit.run(wait=False)
-        written = _written(visit, server.url, SECONDS * rate)
+        written = _written(visit, server.url, lines)
         with contextlib.suppress(RuntimeError):
             visit.tab.until(f"window.paints.at(-1)?.[1] >= {written[-1]}", round(race.limit))
         return costs.figures() | delays(written, visit.evaluate("window.paints"))
