@@ -1,6 +1,7 @@
 """Name what a follow may ask a server for, and what a piece of a raw log file is.
 
-Types only: the client fills them in, so that following knows no route and no HTTP. Imports folder and process.
+Types only: the client fills them in, so that following knows no route and no HTTP. It imports folder and
+process.
 """
 
 from __future__ import annotations
