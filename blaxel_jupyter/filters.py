@@ -45,6 +45,9 @@ BLOCK = 1 << 13
 PATIENCE = 10.0
 """Seconds for a regular expression in as many rows; it takes milliseconds, or may never end."""
 
+DEEPEST = 50
+"""Groups in one another."""
+
 FALSE, UNKNOWN, TRUE = 0, 1, 3  # two bits: what holds, and what may; "and" and "or" work on both
 _NOT = bytes({FALSE: TRUE, TRUE: FALSE}.get(value, value) for value in range(256))
 
@@ -177,6 +180,7 @@ class _Reader:
         self._source = source
         self._fields = fields
         self._at = 0
+        self._depth = 0
 
     def read(self) -> Term | None:
         self._skip()
@@ -188,21 +192,26 @@ class _Reader:
         return term
 
     def _any(self) -> Term:
-        term = self._all()
+        terms = [self._all()]
         while self._word("OR"):
-            term = _both(or_, term, self._all())
-        return term
+            terms.append(self._all())
+        return _joined(or_, terms)
 
     def _all(self) -> Term:
-        term = self._one()
+        terms = [self._one()]
         while self._peek() not in {"", ")"} and not self._ahead("OR"):
             self._word("AND")
-            term = _both(and_, term, self._one())
-        return term
+            terms.append(self._one())
+        return _joined(and_, terms)
 
     def _one(self) -> Term:
-        if self._word("NOT"):
-            return _negated(self._one())
+        negative = False
+        while self._word("NOT"):
+            negative = not negative
+        term = self._with_sign()
+        return _negated(term) if negative else term
+
+    def _with_sign(self) -> Term:
         following = self._source[self._at + 1 : self._at + 2]
         if self._peek() == "-" and following and not _SPACES.fullmatch(following):
             self._at += 1
@@ -215,8 +224,12 @@ class _Reader:
             self._fail("a term is missing", start)
         if c == "(":
             self._at += 1
+            self._depth += 1
+            if self._depth > DEEPEST:
+                self._fail("groups are nested too deep", start)
             self._skip()
             term = self._any()
+            self._depth -= 1
             if self._peek() != ")":
                 self._fail("the group is not closed", start)
             self._at += 1
@@ -381,14 +394,19 @@ class _Reader:
 # Terms
 
 
-def _both(operator: Callable[[int, int], int], one: Term, other: Term) -> Term:
-    def both(block: Block) -> int:
-        first = one(block)
-        if first == 0 and operator is and_:  # no row can be kept any more
-            return 0
-        return operator(first, other(block))
+def _joined(operator: Callable[[int, int], int], terms: list[Term]) -> Term:
+    if len(terms) == 1:
+        return terms[0]
 
-    return both
+    def joined(block: Block) -> int:
+        found = terms[0](block)
+        for term in terms[1:]:
+            if found == 0 and operator is and_:  # no row can be kept any more
+                return 0
+            found = operator(found, term(block))
+        return found
+
+    return joined
 
 
 def _negated(term: Term) -> Term:

@@ -82,9 +82,11 @@ const VALUES: Record<string, string[]> = {
 };
 const TIME = /^(\d{4}-\d\d-\d\d)(?:T(\d\d:\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?)?Z?$/;
 const END = 2 ** 62;
+const DEEPEST = 50; // groups in one another
 
 class Reader {
   #at = 0;
+  #depth = 0;
 
   constructor(private readonly source: string) {}
 
@@ -97,31 +99,41 @@ class Reader {
   }
 
   #any(): Term {
-    let term = this.#all();
-    while (this.#word("OR")) {
-      const one = term;
-      const other = this.#all();
-      term = (row) => one(row) | other(row);
-    }
-    return term;
+    const terms = [this.#all()];
+    while (this.#word("OR")) terms.push(this.#all());
+    if (terms.length === 1) return terms[0];
+    return (row) => {
+      let found = FALSE;
+      for (const term of terms) found |= term(row);
+      return found;
+    };
   }
 
   #all(): Term {
-    let term = this.#one();
+    const terms = [this.#one()];
     while (!["", ")"].includes(this.#peek) && !this.#ahead("OR")) {
       this.#word("AND");
-      const one = term;
-      const other = this.#one();
-      term = (row) => {
-        const value = one(row);
-        return value === FALSE ? value : value & other(row);
-      };
+      terms.push(this.#one());
     }
-    return term;
+    if (terms.length === 1) return terms[0];
+    return (row) => {
+      let found = TRUE;
+      for (const term of terms) {
+        found &= term(row);
+        if (found === FALSE) break;
+      }
+      return found;
+    };
   }
 
   #one(): Term {
-    if (this.#word("NOT")) return negated(this.#one());
+    let negative = false;
+    while (this.#word("NOT")) negative = !negative;
+    const term = this.#withSign();
+    return negative ? negated(term) : term;
+  }
+
+  #withSign(): Term {
     MINUS.lastIndex = this.#at;
     if (!MINUS.test(this.source)) return this.#plain();
     this.#at += 1;
@@ -139,8 +151,10 @@ class Reader {
     const field = FIELD.exec(this.source);
     if (c === "(") {
       this.#at += 1;
+      if (++this.#depth > DEEPEST) this.#fail("groups are nested too deep", start);
       this.#skip();
       term = this.#any();
+      this.#depth -= 1;
       if (this.#peek !== ")") this.#fail("the group is not closed", start);
       this.#at += 1;
     } else if (c === "/") term = this.#regex();
