@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -112,7 +113,19 @@ def _one_by_one(body: bytes, items: object) -> Events | None:
     except UNREADABLE:
         if not isinstance(items, list):
             return None
-        return Events(read_event(dumped(one)) for one in items)
+        return Events(map(read_event, _as_sent(body, items)))
+
+
+def _as_sent(body: bytes, items: list[Any]) -> list[bytes]:
+    """Return the events' own texts where they are found, else the same written anew."""
+    anew = [dumped(one) for one in items]
+    start = _EVENTS.search(body)
+    text = body[start.end() :].decode("utf-8", "replace") if start else ""
+    found = [text[begin:end].encode("utf-8", "replace") for begin, end in whole_values(text)]
+    same = len(found) == len(anew) and all(
+        dumped(lenient(one)) == other for one, other in zip(found, anew, strict=True)
+    )
+    return found if same else anew
 
 
 def read_raw(lines: Iterable[str], warnings: Counter[str]) -> list[Event]:
