@@ -108,8 +108,10 @@ def write_tokens(home: Path | None, workspace: str, old_refresh: str, new: dict[
 def _with_tokens(text: str, workspace: str, old_refresh: str, new: dict[str, str]) -> str | None:
     """Put the new tokens in the place of the old ones' characters; None if that is not safe."""
     wanted = yaml.load(text, Loader=yaml.BaseLoader)
-    if not isinstance(wanted, dict):
-        return None
+    if not isinstance(wanted, dict) or any(
+        isinstance(one, yaml.AliasEvent) for one in yaml.parse(text)
+    ):
+        return None  # what is named twice would be changed twice, and compared without end
     stored = section(entry(wanted, workspace), "credentials")
     if stored.get("refresh_token") != old_refresh:
         return None

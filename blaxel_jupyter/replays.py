@@ -225,10 +225,26 @@ def overlap(batch: Sequence[Event], stream: Sequence[Event]) -> int:
     """
     marks: dict[Key, str] = {}
     said, heard = _content(batch, marks), _content(stream, marks)
-    at = said.rfind(heard) if heard else -1
-    if at >= 0:
-        return len(said) - at
-    return next((n for n in range(len(heard) - 1, 0, -1) if said.endswith(heard[:n])), 0)
+    # Backwards: looking for the last place is quadratic where text repeats itself, for the first it is not.
+    at = said[::-1].find(heard[::-1]) if heard else -1
+    return at + len(heard) if at >= 0 else _common(said, heard)
+
+
+def _common(said: str, heard: str) -> int:
+    """Return how long the longest beginning of one text is that another one ends with."""
+    back = [0]  # for each beginning of heard, the longest shorter one that it ends with
+    n = 0
+    for letter in heard[1:]:
+        while n and heard[n] != letter:
+            n = back[n - 1]
+        n += heard[n] == letter
+        back.append(n)
+    n = 0
+    for letter in said[max(0, len(said) - len(heard)) :]:
+        while n and (n == len(heard) or heard[n] != letter):
+            n = back[n - 1]
+        n += n < len(heard) and heard[n] == letter
+    return n
 
 
 def _content(events: Sequence[Event], marks: dict[Key, str]) -> str:

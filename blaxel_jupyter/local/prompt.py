@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 SHELLS = ("sh", "bash", "shell")
@@ -22,11 +23,14 @@ _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _WORD = re.compile(r"\s*\S+\s*")
 
 
+Kind = Literal["text", "reasoning"]
+
+
 @dataclass(frozen=True, slots=True)
 class Prose:
     """Lines that the agent says (``text``) or thinks (``reasoning``), each with its line end."""
 
-    kind: Literal["text", "reasoning"]
+    kind: Kind
     text: str
 
 
@@ -54,15 +58,18 @@ def read_prompt(prompt: str) -> list[Item]:
     Steps without a command and prose of white space alone are left out.
     """
     items: list[Item] = []
-    for item in _read(prompt):
-        last = items[-1] if items else None
-        if isinstance(item, Prose) and isinstance(last, Prose) and last.kind == item.kind:
-            items[-1] = Prose(last.kind, last.text + item.text)
-        else:
-            items.append(item)
+    for kind, group in groupby(_read(prompt), key=_kind_of):
+        found = list(group)
+        if kind is not None:
+            found = [Prose(kind, "".join([one.text for one in found if isinstance(one, Prose)]))]
+        items += found
     return [
         item for item in items if (item.text if isinstance(item, Prose) else item.command).strip()
     ]
+
+
+def _kind_of(item: Item) -> Kind | None:
+    return item.kind if isinstance(item, Prose) else None
 
 
 def _read(prompt: str) -> Iterator[Item]:

@@ -217,10 +217,13 @@ class _Teller:
     def _piece(self, state: _Text, piece: str, received: int | None) -> Iterator[Line]:
         self._taken[state.block.kind].add(piece)
         self.characters += len(piece)
-        *whole, state.rest = (state.rest + piece).split("\n")
         state.received = received
+        *whole, rest = piece.split("\n")
         for line in whole:
-            yield Line(state.mark + line, state.stream, received)
+            state.begun.append(line)
+            yield Line(state.mark + state.rest, state.stream, received)
+            state.begun.clear()
+        state.begun.append(rest)
 
     def _over(self, begun: TextBlock | None = None) -> Iterator[Line]:
         """Tell the last lines of texts that are over now that ``begun`` begins; None: all of them."""
@@ -291,15 +294,26 @@ class _Teller:
 class _Text:
     """A text block under way: how many pieces were taken, and the line that has not ended."""
 
-    __slots__ = ("block", "mark", "pieces", "received", "rest", "stream")
+    __slots__ = ("begun", "block", "mark", "pieces", "received", "stream")
 
     def __init__(self, block: TextBlock) -> None:
         self.block = block
         self.pieces = 0
-        self.rest = ""
+        self.begun: list[str] = []  # joined when it is asked for: a line may come in many pieces
         self.received: int | None = None
         is_text = block.kind == "text"
         self.mark, self.stream = ("", "stdout") if is_text else ("~ ", "system")
+
+    @property
+    def rest(self) -> str:
+        """The line that has not ended."""
+        if len(self.begun) > 1:
+            self.begun[:] = ["".join(self.begun)]
+        return "".join(self.begun)
+
+    @rest.setter
+    def rest(self, text: str) -> None:
+        self.begun[:] = [text]
 
 
 class _Sum:
