@@ -1,6 +1,7 @@
 // One model's conversation with the kernel: what is new comes in, what was lost is asked for again, fixed
 // commands go out. It owns the store and the header that all views share; it never touches the DOM.
 
+import { understood } from "./incoming";
 import { type Later, Loader } from "./loader";
 
 /** What anywidget gives us of the model. */
@@ -157,7 +158,8 @@ export class Session<S extends Store, H extends Facts> {
   }
 
   readonly #receive = (content: unknown, buffers: DataView[]): void => {
-    const message = content as Incoming;
+    if (!understood(content)) return;
+    const message = content;
     this.#heard = Date.now();
     if (this.silent) {
       this.silent = false;

@@ -83,7 +83,8 @@ export class LineStore implements Store {
   take(message: Incoming, [text, flags, received, sources]: DataView[]): boolean {
     if (received === undefined) return false;
     return this.append({
-      ...(message as Incoming & Pick<Batch, "missing">),
+      missing: [],
+      ...(message as Incoming & Partial<Batch>),
       text: bytesOf(text),
       flags: bytesOf(flags),
       received,

@@ -90,8 +90,9 @@ export class Story implements Store {
 
   take(message: Incoming, [packed]: DataView[]): boolean {
     if (message.from > this.length) return false;
-    const entries = JSON.parse(new TextDecoder().decode(packed)) as Entry[];
     const version = (message as Incoming & { v: number }).v;
+    const entries = unpacked(packed, version);
+    if (entries === null) return false;
     let whole = true;
     for (const entry of entries) {
       if (version < (this.#versions.get(entry.i) ?? 0)) continue; // older than what is here
@@ -130,6 +131,16 @@ export class Story implements Store {
     if (before !== undefined && fewer > 0) this.tools.set(before, fewer);
     else if (before !== undefined) this.tools.delete(before);
     this.tools.set(name, (this.tools.get(name) ?? 0) + 1);
+  }
+}
+
+/** The entries of a batch, of items below `end`; null if it is damaged. */
+function unpacked(packed: DataView, end: number): Entry[] | null {
+  try {
+    const entries: Entry[] = JSON.parse(new TextDecoder().decode(packed));
+    return entries.every(({ i }) => Number.isInteger(i) && i >= 0 && i < end) ? entries : null;
+  } catch {
+    return null;
   }
 }
 
