@@ -181,16 +181,21 @@ class Screen:
     """Know which rows of a table hold values that are masked when they are shown, and how many.
 
     One writer calls ``look`` before it publishes rows; readers on other threads take no lock.
+
+    Args:
+        masks: the values.
+        every: look at a row whenever it is shown, not before: for tables of which little is.
     """
 
-    def __init__(self, masks: Masks = NONE) -> None:
+    def __init__(self, masks: Masks = NONE, *, every: bool = False) -> None:
         self.masks = masks
+        self._every = every
         self.count = 0
         self._rows = array("Q")
 
     def look(self, start: int, stop: int, columns: Iterable[object]) -> None:
         """Take note of rows that are about to be appended, by the values of their text columns."""
-        if not self.masks:
+        if not self.masks or self._every:
             return
         found: set[int] = set()
         for values in columns:
@@ -206,6 +211,8 @@ class Screen:
 
     def shown(self, values: list[object], start: int) -> list[object]:
         """Return values of rows from ``start`` on, masked."""
+        if self._every and self.masks:
+            return [self.masks.text(each) if isinstance(each, str) else each for each in values]
         rows = self._rows
         first = bisect_left(rows, start)
         last = bisect_left(rows, start + len(values), first)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain, compress, repeat
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, overload
 
 from blaxel_jupyter.arrow import Type, buffers_of, check_size, line_buffers, uniform_buffers
 from blaxel_jupyter.columns import BLOCK_ROWS, Columns, Repeated, Spill
@@ -172,6 +172,11 @@ class Table:
         """What displays of the rows do not show."""
         return self._screen.masks
 
+    def with_masks(self, masks: Masks) -> Self:
+        """Let displays of all rows mask values, also of those that are there; return the table."""
+        self._screen = Screen(masks, every=True)
+        return self
+
     @property
     def masked(self) -> int:
         """How many values displays of all rows mask."""
@@ -225,13 +230,8 @@ class Table:
         """
         wanted, n = Filter(expression), len(self)
         columns = [Column(*column) for column in self._types.items()]
-        kept = Table(
-            columns,
-            constants=self._constants,
-            position=None,
-            spill=self._spill,
-            masks=self.masks,
-        )
+        kept = Table(columns, constants=self._constants, position=None, spill=self._spill)
+        kept._screen = Screen(self.masks)
         for start in range(0, n, BLOCK_ROWS):
             rows = slice(start, min(start + BLOCK_ROWS, n))
             mask = wanted.mask(self.column, rows.start, rows.stop)

@@ -17,6 +17,7 @@ from blaxel_jupyter import bridge
 from blaxel_jupyter.cell import Cell, Waiting
 from blaxel_jupyter.errors import BlaxelError, TaskError
 from blaxel_jupyter.magic_names import typed
+from blaxel_jupyter.masks import Masks
 from blaxel_jupyter.panel import static, task_static, task_text
 from blaxel_jupyter.panel.frames import ours
 from blaxel_jupyter.table import Table
@@ -55,7 +56,7 @@ class TaskCell(Cell[TaskRun]):
 
     def _tell(self, *, final: bool) -> None:
         if self._printer is None:
-            self._printer = _Printed(in_kernel=self._in_kernel)
+            self._printer = _Printed(self._run.masks, in_kernel=self._in_kernel)
         self._printer.tell(self._run, final=final)
         if final:
             self._printer.rest(self._show.variable)
@@ -189,7 +190,7 @@ def overview(runs: TaskRuns, note: str = "") -> dict[str, str]:
     """Return one row a run, as what a saved notebook keeps."""
     rows, summary = Table(OVERVIEW, position=None), runs.summary
     columns = {one.name: list(summary.column(one.name)) for one in OVERVIEW}
-    columns["error"] = [run.error or run.message for run in runs]
+    columns["error"] = [run.masks.text(run.error or run.message or "") or None for run in runs]
     rows.extend(len(runs), **columns)
     html = rows._repr_html_() + (f"<p>{note}</p>" if note else "")
     text = "\n".join([*map(line_of, runs), *([note] if note else [])])
@@ -198,7 +199,7 @@ def overview(runs: TaskRuns, note: str = "") -> dict[str, str]:
 
 def line_of(run: TaskRun) -> str:
     """Return how a run stands, in one line."""
-    why = run.error or run.message
+    why = run.masks.text(run.error or run.message or "")
     text = f"{run!r}".strip("<>") + (f": {why}" if why else "")
     return static.plain(" ".join(text.split()))
 
@@ -206,19 +207,19 @@ def line_of(run: TaskRun) -> str:
 def bundle(run: TaskRun, save: static.Save = "tail") -> dict[str, str]:
     """Return what a saved notebook keeps of a run."""
     return {
-        "text/html": task_static.html(run, save=save),
-        "text/plain": task_text.text(run, save=save),
+        "text/html": run.masks.text(task_static.html(run, save=save)),
+        "text/plain": run.masks.text(task_text.text(run, save=save)),
     }
 
 
 def print_story(run: TaskRun, variable: str, *, in_kernel: bool) -> None:
     """Print what a run has told so far, sanitised."""
-    printed = _Printed(in_kernel=in_kernel)
+    printed = _Printed(run.masks, in_kernel=in_kernel)
     for i, item in enumerate(list(run.fold.items)):
         printed.lines(printed.printer.whole(i, item, run.fold, final=run.final))
     printed.rest(variable)
     if run.error and run.error != run.fold.error:
-        print(ours(f"error: {static.plain(run.error)}"))
+        print(ours(f"error: {static.plain(run.masks.text(run.error))}"))
     if not run.ended:
         again = typed(run.run_id, "RUN_ID")
         print(ours(f"{static.plain(run.status)}: %task_logs {again} -f follows it"))
@@ -229,7 +230,8 @@ def print_story(run: TaskRun, variable: str, *, in_kernel: bool) -> None:
 class _Printed:
     """Print a run's story; of a long one a notebook gets the first lines, and at the end the last."""
 
-    def __init__(self, *, in_kernel: bool) -> None:
+    def __init__(self, masks: Masks, *, in_kernel: bool) -> None:
+        self._masks = masks
         self.printer = task_text.Printer(not in_kernel and sys.stdout.isatty())
         self._left = PRINTED if in_kernel else sys.maxsize
         self._held: deque[str] = deque(maxlen=200)
@@ -241,6 +243,7 @@ class _Printed:
             self.lines(told.removesuffix("\n").split("\n"))
 
     def lines(self, lines: list[str]) -> None:
+        lines, _ = self._masks.lines(lines)
         now, later = lines[: self._left], lines[self._left :]
         if now:
             print("\n".join(now), flush=True)
@@ -262,7 +265,7 @@ def failure(run: TaskRun, variable: str) -> TaskError | None:
     """Build the error for a run that did not complete, None if it did."""
     if run.status == "completed":
         return None
-    why = static.plain(" ".join((run.error or "").split()))
+    why = static.plain(" ".join(run.masks.text(run.error or "").split()))
     fate = static.plain(run.status)
     message = f"Run {run.run_id} {'was ' if fate != 'failed' else ''}{fate}"
     kept = f"All of it is in {variable}.events, .tool_calls and .text."

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote
 
+from blaxel_jupyter import credentials
 from blaxel_jupyter.ending import end
 from blaxel_jupyter.errors import (
     BlaxelError,
@@ -22,6 +23,7 @@ from blaxel_jupyter.errors import (
     is_passing,
 )
 from blaxel_jupyter.json_values import text_of
+from blaxel_jupyter.masks import Masks
 from blaxel_jupyter.retries import retried
 from blaxel_jupyter.task import TaskEvent, TaskStatus
 from blaxel_jupyter.task_api import HINTS, READ_PATIENCE, TaskApi, TaskPage
@@ -112,7 +114,8 @@ class TaskClient:
         """
         _check(run_id)
         controls = Controls(self._finish, self.cancel)
-        return TaskRun(run_id, controls, target=self.name)
+        masks = Masks(credentials.secrets())
+        return TaskRun(run_id, controls, target=self.name, masks=masks)
 
     async def read(self, run: TaskRun, *, include_deltas: bool = True, raw: bool = False) -> None:
         """Record in a run what its log holds now; arguments and errors as for ``logs``."""

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from blaxel_jupyter.errors import BlaxelError
 from blaxel_jupyter.fold import Fold
 from blaxel_jupyter.followed import Followed
 from blaxel_jupyter.json_values import text_of, time_of, words_of
+from blaxel_jupyter.masks import NONE, Masks
 from blaxel_jupyter.parts import events_of
 from blaxel_jupyter.recording import read_recording, write_recording
 from blaxel_jupyter.table import Table
@@ -68,7 +71,9 @@ class TaskRun(Followed):
     ``summary`` are made from it when they are asked for. ``await run`` follows it to its end.
     """
 
-    def __init__(self, run_id: str, controls: Controls, *, target: str) -> None:
+    def __init__(
+        self, run_id: str, controls: Controls, *, target: str, masks: Masks = NONE
+    ) -> None:
         super().__init__()
         self.run_id = run_id
         self.target = target
@@ -76,7 +81,8 @@ class TaskRun(Followed):
         self.source: str | None = None
         self.raw_events: list[str] | None = None
         self.fold = Fold()
-        self.events = task_tables.events_table(run_id)
+        self.masks = masks
+        self.events = task_tables.events_table(run_id).with_masks(masks)
         self.trouble: str | None = None
         self._controls = controls
         self._notes: Counter[str] = Counter()
@@ -126,13 +132,15 @@ class TaskRun(Followed):
     def tool_calls(self) -> Table:
         """One row a tool call, as it stands now."""
         calls = list(self.fold.calls.values())
-        return task_tables.tool_calls_table(self.run_id, calls, final=self.final)
+        table = task_tables.tool_calls_table(self.run_id, calls, final=self.final)
+        return table.with_masks(self.masks)
 
     @property
     def text_blocks(self) -> Table:
         """One row a stretch of text or reasoning; positions are null where it came from the messages."""
         blocks = list(self.fold.blocks)
-        return task_tables.text_blocks_table(self.run_id, blocks, final=self.final)
+        table = task_tables.text_blocks_table(self.run_id, blocks, final=self.final)
+        return table.with_masks(self.masks)
 
     @property
     def summary(self) -> Table:
@@ -264,7 +272,7 @@ class TaskRun(Followed):
         """Drop all events: a better record of them is about to be recorded."""
         self.source = None
         self.fold = Fold()
-        self.events = task_tables.events_table(self.run_id)
+        self.events = task_tables.events_table(self.run_id).with_masks(self.masks)
 
     def take_log(self, log: TaskLog) -> None:
         """Take over the facts of a batch log, not its events."""
@@ -345,12 +353,14 @@ class TaskRun(Followed):
     def header(self) -> dict[str, Any]:
         """Return the facts that a panel shows above the events; times are UTC seconds or None."""
         row = self.facts_row()
-        names = ("run_id", "status", "source", "error", "model", "text_chars")
+        names = ("run_id", "status", "source", "model", "text_chars")
+        told = {"error": row["error"], "prompt": self.facts.prompt}
+        told["message"] = self.trouble or self.message
         tokens = ("input_tokens", "output_tokens", "total_cost_usd")
         return {
             "view": "task",
             **{name: row[name] for name in (*names, *tokens)},
-            "prompt": self.facts.prompt,
+            **{name: text and self.masks.text(text) for name, text in told.items()},
             "target": self.target,
             "started": _seconds(row["started_at"]),
             "ended": _seconds(row["completed_at"]),
@@ -361,7 +371,6 @@ class TaskRun(Followed):
             "warnings": len(self.warnings),
             "local": self.target == "local",
             "final": self._final or self._broken,
-            "message": self.trouble or self.message,
             "verbs": self.verbs("cancel"),
         }
 
@@ -380,26 +389,32 @@ class TaskRuns(list[TaskRun]):
     @property
     def events(self) -> Table:
         """The events of all runs; ``seq`` counts within each."""
-        return task_tables.stacked([run.events for run in self], task_tables.EVENTS)
+        return self._masked(task_tables.stacked([run.events for run in self], task_tables.EVENTS))
 
     @property
     def tool_calls(self) -> Table:
         """The tool calls of all runs."""
-        return task_tables.stacked([run.tool_calls for run in self], task_tables.TOOL_CALLS)
+        each = [run.tool_calls for run in self]
+        return self._masked(task_tables.stacked(each, task_tables.TOOL_CALLS))
 
     @property
     def text_blocks(self) -> Table:
         """The text blocks of all runs."""
-        return task_tables.stacked([run.text_blocks for run in self], task_tables.TEXT_BLOCKS)
+        each = [run.text_blocks for run in self]
+        return self._masked(task_tables.stacked(each, task_tables.TEXT_BLOCKS))
 
     @property
     def summary(self) -> Table:
         """One row a run."""
         runs = list(self)
         final = all(run.final for run in runs)
-        return task_tables.summary_table(
+        rows = task_tables.summary_table(
             lambda: [run.facts_row() for run in runs], len(runs), final=final
         )
+        return self._masked(rows)
+
+    def _masked(self, table: Table) -> Table:
+        return table.with_masks(reduce(or_, (run.masks for run in self), NONE))
 
 
 _SAME = (

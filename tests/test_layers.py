@@ -64,13 +64,13 @@ LAYERS = {
     "followed": "bridge errors |",
     "runs": "bridge columns digest follow followed ledger masks process spool table | anyio",
     "task_tables": "fold table task_events task_items |",
-    "task_runs": "bridge differences errors fold followed json_values parts recording table task"
+    "task_runs": "masks bridge differences errors fold followed json_values parts recording table task"
     " task_events task_log task_tables | msgspec",
     "task_api": "credentials errors local retries task task_log transport wording | anyio",
     "task_follow": "ending errors fold json_values replays task task_events task_log task_runs wire"
     " | anyio",
-    "task_client": "ending errors json_values retries task task_log task_api task_follow task_runs"
-    " transport |",
+    "task_client": "credentials ending errors json_values masks retries task task_log task_api"
+    " task_follow task_runs transport |",
     "api": "credentials errors folder follow masks process reads retries target transport wording |",
     "start": "api ending errors process wording |",
     "callbacks": "ending process runs |",
@@ -79,7 +79,7 @@ LAYERS = {
     " transport |",
     "cell": "bridge errors frontend panel panel.static runs task_runs | IPython",
     "sandbox_cell": "cell digest errors magic_names panel.escapes panel.frames panel.static runs |",
-    "task_cell": "bridge cell errors magic_names panel panel.static panel.frames panel.task_static"
+    "task_cell": "masks bridge cell errors magic_names panel panel.static panel.frames panel.task_static"
     " panel.task_text table task_client task_runs task_tables | IPython",
     "options": "bridge errors frontend | IPython",
     "complete": "magic_names | IPython",
@@ -97,8 +97,8 @@ LAYERS = {
     "panel.allowance": "|",
     "panel.merged": "columns panel.items panel.rows panel.static panel.task_lines table |",
     "panel.naming": "| IPython",
-    "panel.task_lines": "fold panel.items panel.story panel.task_text table task_items |",
-    "panel.items": "fold task_items panel.rows panel.story |",
+    "panel.task_lines": "masks fold panel.items panel.story panel.task_text table task_items |",
+    "panel.items": "masks fold task_items panel.rows panel.story |",
     "panel.pace": "|",
     "panel.rows": "panel.escapes panel.static table |",
     "panel.story": "fold json_values task_items panel.escapes |",

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blaxel_jupyter.fold import Fold
+from blaxel_jupyter.masks import NONE, Masks
 from blaxel_jupyter.panel.items import BATCH_ITEMS, SHOWN_TEXT
 from blaxel_jupyter.panel.story import SHOWN
 from blaxel_jupyter.panel.widget import LogPanel
@@ -29,6 +30,7 @@ class Run:
     def __init__(self, *events: Event, **facts: Any) -> None:
         self.fold = Fold()
         self.seq = 0
+        self.masks = NONE
         self.facts: dict[str, Any] = {"run_id": "r1", "status": "running", "final": False, **facts}
         self.add(*events)
 
@@ -353,3 +355,29 @@ def test_a_call_without_an_end_is_neither_failed_nor_not() -> None:
     """What never finished is unknown, and stays so."""
     [unfinished] = [item for item in told("03-cancelled.ndjson") if item[2].startswith("psql")]
     assert unfinished[4] is None
+
+
+@pytest.mark.parametrize("n", range(1, 21))
+def test_a_secret_that_comes_in_pieces_is_masked(n: int) -> None:
+    """No piece of it is sent, however it is cut; a page that comes late and one from the start agree."""
+    key = "sk-CANARY-0123456789"
+    said = f"a {key} b {key}{key[:6]} c"
+    run = Run()
+    run.masks = Masks([("KEY", key)])
+    panel = Panel(run)
+    page = Page()
+    for at in range(0, len(said), n):
+        run.add(text(said[at : at + n]))
+        page.take(*flushed(panel))
+        late = Page().take(
+            panel.hear({"kind": "page", "id": at, "from": 0, "n": len(run.fold.touched)})
+        )
+        for told in (page, late):
+            assert "CANARY" not in told.items[0]["text"]
+            shown = told.items[0]["text"].removesuffix("[KEY masked]")
+            whole = said.replace(key, "[KEY masked]")
+            assert any(whole.startswith(shown[: len(shown) - k]) for k in range(4)), "three of it"
+    run.add({"type": "text-end", "id": "m"})
+    page.take(*flushed(panel))
+    assert page.items[0]["text"] == f"a [KEY masked] b [KEY masked]{key[:6]} c"
+    assert b"CANARY" not in b"".join(part for _, parts in panel.wire for part in parts)

@@ -10,6 +10,7 @@ import json
 from typing import Any, Protocol
 
 from blaxel_jupyter.fold import Fold
+from blaxel_jupyter.masks import NONE, Masks
 from blaxel_jupyter.panel.rows import Batch, fact
 from blaxel_jupyter.panel.story import (
     Section,
@@ -54,7 +55,10 @@ class Items:
     def __init__(self, run: TaskLike) -> None:
         self._run = run
         self._reading = run.fold, 0  # swapped at once: pages are asked for on another thread
-        self._told: dict[int, tuple[int, int]] = {}  # of text blocks: pieces and characters sent
+        self._told: dict[
+            int, tuple[int, int, str]
+        ] = {}  # of text blocks: pieces, characters, the end
+        self._masks: Masks = getattr(run, "masks", NONE)
         self._last: tuple[int, dict[str, Any]] | None = None
 
     @property
@@ -134,6 +138,9 @@ class Items:
 
     def _message(self, first: int, n: int, version: int, entries: list[dict[str, Any]]) -> Batch:
         packed = json.dumps(entries, ensure_ascii=False, separators=(",", ":"))
+        packed = self._masks.text(
+            packed
+        )  # what was JSON is JSON: a mark has nothing that is escaped
         content = {"from": first, "n": n, "v": version, "epoch": self.epoch}
         return content, [packed.encode("utf-8", "replace")]
 
@@ -154,12 +161,16 @@ class Items:
         }
 
     def _text(self, i: int, block: TextBlock, *, live: bool) -> dict[str, Any]:
-        pieces, at = self._told.get(i, (0, 0)) if live else (0, 0)
+        pieces, at, held = self._told.get(i, (0, 0, "")) if live else (0, 0, "")
         closed = block.closed
         n = len(block.pieces)
-        text = "".join(block.pieces[pieces:n])
+        text = held + "".join(block.pieces[pieces:n])
+        # What may be the beginning of a secret is told once more, with what comes after it.
+        sure = len(text) if closed else len(text) - self._masks.held_back(text)
+        held, text = text[sure:], self._masks.text(text[:sure])
         if live:
-            self._told[i] = n, at + len(text)
+            self._told[i] = n, at + len(text), held
+        text += self._masks.piece(held)
         cut = max(0, at + len(text) - SHOWN_TEXT)
         shown = text[: max(0, SHOWN_TEXT - at)]
         entry = {"i": i, "kind": block.kind, "at": min(at, SHOWN_TEXT), "text": shown}

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from blaxel_jupyter.fold import Fold
+from blaxel_jupyter.masks import NONE, Masks
 from blaxel_jupyter.panel.items import TaskLike
 from blaxel_jupyter.panel.story import (
     Section,
@@ -59,7 +60,9 @@ class TaskLines:
     def __init__(self, run: TaskLike) -> None:
         self._run = run
         self.run_id = str(run.header()["run_id"])
-        self.logs = Table(LOGS, constants={"sandbox": None, "process": self.run_id})
+        self._masks: Masks = getattr(run, "masks", NONE)
+        constants = {"sandbox": None, "process": self.run_id}
+        self.logs = Table(LOGS, constants=constants, masks=self._masks)
         self._teller = _Teller(run)
         self._ended = False
 
@@ -104,7 +107,8 @@ class TaskLines:
             "message": header["message"],
             "verbs": header.get("verbs", [] if final else ["cancel"]),
             "digest": {"meaning": one_line(ended), "first": None, "block": None} if ended else None,
-            "partial": self._teller.partial(),
+            "masked": self.logs.masked,
+            "partial": [[s, self._masks.piece(line)] for s, line in self._teller.partial()],
         }
 
 
