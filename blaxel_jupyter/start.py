@@ -46,7 +46,10 @@ async def start(api: SandboxApi, body: dict[str, Any], before: Process | None) -
             without = {key: body[key] for key in body.keys() - {"keepAlive", "timeout"}}
             return await start(api, without, before)
         if error.status_code == 400 and "already exists" in error.body:
-            process = await _newer(api, body["name"], before)
+            try:
+                process = await _newer(api, body["name"], before)
+            except (StatusError, TransportError, ProtocolError) as unseen:
+                raise _unknown(unseen, body["name"]) from None
             if process is not None and process.command == body["command"]:
                 return process  # what stands between us and the sandbox has sent the start twice
             raise StatusError(
@@ -116,12 +119,17 @@ async def _found(api: SandboxApi, name: str, before: Process | None, error: Blax
             await asyncio.sleep(pause)
     except (StatusError, TransportError, ProtocolError):
         pass  # nor can be asked
+    raise _unknown(error, name)
+
+
+def _unknown(error: BlaxelError, name: str) -> BlaxelError:
+    """Change the next step that an error names: to run the command again may be to run it twice."""
     what, _, _ = str(error).rpartition(". ")
     error.args = (
         f"{what}. Whether the command was started is not known: look for {name!r} in `%sandbox ps` "
         f"before you run it again.",
     )
-    raise error
+    return error
 
 
 async def _newer(api: SandboxApi, name: str, before: Process | None) -> Process | None:

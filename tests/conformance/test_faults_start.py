@@ -9,7 +9,7 @@ from email.utils import formatdate
 import pytest
 
 from blaxel_jupyter import BlaxelError, SandboxClient, StatusError
-from tests.faults.answers import BROKEN, PORTALS, REDIRECTS, UNAVAILABLE
+from tests.faults.answers import BROKEN, PORTALS, REDIRECTS, REFUSALS, UNAVAILABLE
 from tests.faults.plans import Fault
 from tests.faults.proxy import proxy
 from tests.faults.runs import KEY, QUICK
@@ -129,6 +129,20 @@ async def test_where_one_cannot_know_the_error_says_so(server: Imitation, case: 
     assert "Try again" not in text
     assert KEY not in text
     assert (run.stdout, between.starts) == ("started\n", 1)
+
+
+async def test_a_start_that_was_sent_twice_and_cannot_be_looked_for(server: Imitation) -> None:
+    """That the name is taken is no proof of whose process it is: the error says what is not known."""
+    async with (
+        proxy(
+            server.url, [Fault("refused", 0, answer=REFUSALS[0])], [Fault("sent twice", 0)]
+        ) as edge,
+        SandboxClient(url=edge.url) as sandbox,
+    ):
+        with pytest.raises(BlaxelError, match="look for 'both' in `%sandbox ps`"):
+            await sandbox.exec(COMMAND.format(name="both"), name="both")
+        run = await (await sandbox.attach("both"))
+    assert (run.stdout, edge.starts) == ("started\n", 1)
 
 
 async def test_a_network_that_is_gone_after_the_start(server: Imitation) -> None:
