@@ -15,6 +15,8 @@ from tests.faults.__main__ import summary
 from tests.faults.compare import compared, is_start_of, pieces
 from tests.faults.plans import Kind, Server, StartKind, plan
 from tests.faults.runs import KEY, PATIENCE, QUICK, Outcome, outcomes
+from tests.faults.tasks import faults as task_faults
+from tests.faults.tasks import task_outcomes
 from tests.imitation import Imitation, imitation
 
 QUICKEST = 8.0
@@ -87,3 +89,13 @@ async def test_what_was_not_exact_is_told_with_the_command_that_repeats_it() -> 
     assert "not exact: 1" in told
     assert "python -m tests.faults --seed 3" in told
     assert "exact, complete: 1" in told
+
+
+async def test_task_runs_under_faults_have_every_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same faults before the task API; ``python -m tests.faults --tasks`` carries out more."""
+    monkeypatch.setenv("BLACKBOX_API_URL", "")  # the plans set them: they are put back afterwards
+    monkeypatch.setenv("BLACKBOX_API_KEY", "")
+    quick = [s for s in range(20) if all(fault.seconds < QUICKEST for fault in task_faults(s))]
+    found = await task_outcomes(quick[:4], 4)
+    assert {one.seed: one.problem for one in found if one.problem} == {}
+    assert sum(len(one.faults) for one in found) > 4

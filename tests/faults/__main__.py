@@ -7,10 +7,12 @@ import asyncio
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 
 import pytest
 
 from tests.faults.runs import KEY, QUICK, Outcome, outcomes
+from tests.faults.tasks import task_outcomes
 from tests.imitation import imitation
 
 
@@ -21,20 +23,28 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, help="this one alone, telling what was done")
     parser.add_argument("--at-once", type=int, default=8)
+    parser.add_argument("--tasks", action="store_true", help="follow task runs, not processes")
     asked = parser.parse_args()
     seeds = range(asked.first, asked.first + asked.plans) if asked.seed is None else [asked.seed]
     began = time.monotonic()
-    with pytest.MonkeyPatch.context() as patch, imitation(QUICK, own_process=True) as server:
-        patch.setenv("BL_API_KEY", KEY)
-        patch.setenv("BL_WORKSPACE", "team")
-        found = asyncio.run(outcomes(server.url, seeds, asked.at_once, _tell))
+    if asked.tasks:
+        found = asyncio.run(task_outcomes(seeds, asked.at_once, _tell))
+    else:
+        found = _processes(seeds, asked.at_once)
     if asked.seed is not None:
         print("\n".join([*found[0].faults, *found[0].errors]))
-    print("\n".join(summary(found, time.monotonic() - began)))
+    print("\n".join(summary(found, time.monotonic() - began, " --tasks" if asked.tasks else "")))
     return 1 if any(one.problem for one in found) else 0
 
 
-def summary(found: list[Outcome], seconds: float) -> list[str]:
+def _processes(seeds: Iterable[int], at_once: int) -> list[Outcome]:
+    with pytest.MonkeyPatch.context() as patch, imitation(QUICK, own_process=True) as server:
+        patch.setenv("BL_API_KEY", KEY)
+        patch.setenv("BL_WORKSPACE", "team")
+        return asyncio.run(outcomes(server.url, seeds, at_once, _tell))
+
+
+def summary(found: list[Outcome], seconds: float, option: str = "") -> list[str]:
     """Say in lines what was done and what came of it."""
     kinds = Counter(fault.partition(" @")[0] for one in found for fault in one.faults)
     wrong = [one for one in found if one.problem]
@@ -50,7 +60,7 @@ def summary(found: list[Outcome], seconds: float) -> list[str]:
         f"errors told on the way, each gone on from: {sum(len(one.errors) for one in found)}",
         f"not exact: {len(wrong)}",
         *(
-            f"seed {one.seed}: {one.problem}\n  python -m tests.faults --seed {one.seed}"
+            f"seed {one.seed}: {one.problem}\n  python -m tests.faults{option} --seed {one.seed}"
             for one in wrong
         ),
     ]

@@ -83,3 +83,4 @@ async def gate(upstream: str) -> AsyncIterator[Gate]:
         yield running
     finally:
         await running.close()
+        running.give_up_port()

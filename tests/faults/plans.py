@@ -113,14 +113,15 @@ def plan(seed: int) -> Plan:
     pieces = list(names["pieces"](seed, flood))
     stdout, stderr = (b"".join(data for fd, data, _ in pieces if fd == which) for which in (1, 2))
     starts = tuple(_start_fault(random) for _ in range(random.choice([0, 0, 1, 1, 2])))
-    faults = [_fault(random) for _ in range(random.choice([1, 2, 4, 8, 16]))]
+    faults = [read_fault(random) for _ in range(random.choice([1, 2, 4, 8, 16]))]
     if server == "restarts":
         faults.insert(random.randrange(len(faults) + 1), Fault("restart", 3, seconds=0.2))
     command = f"python3 - {seed} {flood:d} <<'PYTHON'\n{WRITER}{_MAIN}PYTHON"
     return Plan(seed, server, command, stdout, stderr, starts, tuple(faults))
 
 
-def _fault(random: Random) -> Fault:
+def read_fault(random: Random) -> Fault:
+    """Make what goes wrong with a read."""
     [kind] = random.choices(list(_OFTEN), list(_OFTEN.values()))
     skip = random.choice([0, 0, 0, 1, 3])
     after = random.choice(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -44,6 +45,7 @@ class Proxy:
         self._start_faults = list(starts)
         self._restart = restart
         self._port = self._other_port = 0
+        self._keeper: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._dead: set[asyncio.Task[None]] = set()
         self._awake = asyncio.Event()
@@ -59,10 +61,14 @@ class Proxy:
 
     async def start(self) -> None:
         """Listen, always on the same port."""
+        if self._keeper is None:
+            self._keeper = socket.socket()
+            self._keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            self._keeper.bind(("127.0.0.1", 0))  # nobody else gets the port while nothing listens
+            self._port = self._keeper.getsockname()[1]
         self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self._port, limit=1 << 24
+            self._serve, "127.0.0.1", self._port, limit=1 << 24, reuse_port=True
         )
-        self._port = self._server.sockets[0].getsockname()[1]
 
     async def start_elsewhere(self) -> None:
         """Listen at the other origin that redirects name."""
@@ -85,6 +91,11 @@ class Proxy:
     def add(self, fault: Fault) -> None:
         """Let one more thing go wrong, after those that are still to come."""
         self._faults.append(fault)
+
+    def give_up_port(self) -> None:
+        """Let others have the port."""
+        if self._keeper is not None:
+            self._keeper.close()
 
     async def _stray(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.strayed.append(await reader.read(_READ))
@@ -296,3 +307,4 @@ async def proxy(
         yield running
     finally:
         await running.close()
+        running.give_up_port()
