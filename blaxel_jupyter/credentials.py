@@ -258,9 +258,7 @@ def from_token_answer(creds: Blaxel, answer: object, now: float) -> Blaxel:
             "Check BL_API_URL; else log in again with `bl login`."
         )
     token, refresh = fields["access_token"], fields.get("refresh_token")
-    life = fields.get("expires_in")
-    if isinstance(life, bool) or not isinstance(life, int | float) or not abs(life) < 1e12:
-        life = None
+    life = life_of(answer)
     ends = None if life is None else now + life
     rotated = refresh if creds.kind == "login" and isinstance(refresh, str) and refresh else None
     return replace(
@@ -269,6 +267,14 @@ def from_token_answer(creds: Blaxel, answer: object, now: float) -> Blaxel:
         refresh_token=rotated or creds.refresh_token,
         expires_at=_jwt_expiry(token) or ends,
     )
+
+
+def life_of(answer: object) -> float | None:
+    """Return for how many seconds the token of an answer is good, None if it does not say."""
+    life = answer.get("expires_in") if isinstance(answer, dict) else None
+    if isinstance(life, bool) or not isinstance(life, int | float) or not abs(life) < 1e12:
+        return None
+    return life
 
 
 def save_login(creds: Blaxel, previous: Blaxel, home: Path | None = None) -> bool:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import repeat
 from typing import Any, Literal
 
 import anyio.to_thread
 
 from blaxel_jupyter import bridge, digest
+from blaxel_jupyter.clock import Clock
 from blaxel_jupyter.columns import Spill
 from blaxel_jupyter.digest import MEANINGS
 from blaxel_jupyter.follow import FILES, Batch
@@ -85,7 +86,8 @@ class SandboxRun(Followed):
         self.ledgers = {stream: Ledger(stream, Spool()) for stream in streams}
         constants = {"sandbox": sandbox, "process": process.name}
         self.logs = Table(LOGS, constants=constants, spill=Spill(Spool), masks=masks)
-        self.started = datetime.now(UTC) if fresh else None
+        self.clock = Clock()
+        self.started = self.clock.moment() if fresh else None
         self.ended: datetime | None = None
         self.asked = self.began = time.monotonic()
         self._controls = controls
@@ -191,7 +193,7 @@ class SandboxRun(Followed):
     def record(self, batch: Batch) -> int:
         """Append a batch to the table; return the ``seq`` of its first row."""
         first = len(self.logs)
-        received = time.time_ns() // 1000
+        received = self.clock.now()
         for rows in batch.rows:
             n = len(rows.lines)
             self.logs.extend(
@@ -241,7 +243,7 @@ class SandboxRun(Followed):
     def _end(self, process: Process) -> None:
         ran = self.process.status == "running"
         self.process = process
-        self.ended = datetime.now(UTC) if ran else None
+        self.ended = self.clock.moment() if ran else None
         if self.timeout is not None and process.status == "killed":
             # The server's own timer may be quicker than ours: it starts between asked and began.
             self.timed_out |= time.monotonic() - self.asked >= self.timeout
@@ -261,7 +263,7 @@ class SandboxRun(Followed):
             stream="system",
             text=[text],
             kind="notice",
-            received=time.time_ns() // 1000,
+            received=self.clock.now(),
             origin="live",
         )
 

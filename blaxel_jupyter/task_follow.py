@@ -81,7 +81,7 @@ class TaskFollow:
         reads: how to read it.
         run: where to record.
         created: when the run was asked for, on the monotonic clock; None if that was not here.
-        clock: UTC microseconds.
+        clock: UTC microseconds; the run's own if None.
     """
 
     def __init__(
@@ -90,12 +90,12 @@ class TaskFollow:
         run: TaskRun,
         *,
         created: float | None = None,
-        clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         self._reads = reads
         self._run = run
         self._created = created
-        self._clock = clock
+        self._clock = clock or run.clock.now
         self._held = Held(run.read_events())
         self._delivered = self._cut = False
         self._asked = 0.0

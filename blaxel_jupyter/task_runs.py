@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from blaxel_jupyter import bridge, task_tables
+from blaxel_jupyter.clock import Clock
 from blaxel_jupyter.differences import content_differences, form_differences
 from blaxel_jupyter.errors import BlaxelError
 from blaxel_jupyter.fold import Fold
@@ -75,6 +76,7 @@ class TaskRun(Followed):
         self, run_id: str, controls: Controls, *, target: str, masks: Masks = NONE
     ) -> None:
         super().__init__()
+        self.clock = Clock()
         self.run_id = run_id
         self.target = target
         self.facts = Facts()

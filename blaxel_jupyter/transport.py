@@ -82,6 +82,7 @@ class TokenAuth(httpx.Auth):
 
     def __init__(self, login: credentials.Blaxel) -> None:
         self._login = login
+        self._good_until: float | None = None  # of a token that we got, on the steady clock
         self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
             weakref.WeakKeyDictionary()
         )
@@ -114,7 +115,9 @@ class TokenAuth(httpx.Auth):
 
     async def _adopt(self) -> None:
         """Take over what the CLI, or another kernel, has renewed meanwhile: a refresh token serves once."""
-        self._login = await anyio.to_thread.run_sync(credentials.newest, self._login)
+        newest = await anyio.to_thread.run_sync(credentials.newest, self._login)
+        if newest is not self._login:
+            self._login, self._good_until = newest, None
 
     def _sign(self, request: httpx.Request) -> None:
         request.headers["X-Blaxel-Authorization"] = f"Bearer {self._login.access_token}"
@@ -125,6 +128,8 @@ class TokenAuth(httpx.Auth):
             return True  # a service account's first token
         if not self._login.renewable:
             return False
+        if self._good_until is not None:  # whatever this machine's clock is set to
+            return self._good_until - time.monotonic() < RENEW_BEFORE
         ends = self._login.expires_at
         return ends is not None and ends - time.time() < RENEW_BEFORE
 
@@ -155,7 +160,8 @@ class TokenAuth(httpx.Auth):
         renewed = credentials.from_token_answer(self._login, said, time.time())
         if renewed.kind == "login":
             credentials.save_login(renewed, previous=self._login)
-        self._login = renewed
+        self._login, life = renewed, credentials.life_of(said)
+        self._good_until = None if life is None else time.monotonic() + life
 
 
 def auth_for(login: credentials.Blaxel) -> httpx.Auth:

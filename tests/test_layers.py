@@ -18,6 +18,7 @@ LAYERS = {
     "errors": "panel.escapes |",
     "hidden": "|",
     "wire": "|",
+    "clock": "|",
     "store": "|",
     "spool": "store |",
     "parts": "|",
@@ -62,9 +63,10 @@ LAYERS = {
     "bridge": "| anyio nest_asyncio2",
     "replays": "fold task_events |",
     "followed": "bridge errors |",
-    "runs": "bridge columns digest follow followed ledger masks process spool table | anyio",
+    "runs": "bridge clock columns digest follow followed ledger masks process spool table | anyio",
     "task_tables": "fold table task_events task_items |",
-    "task_runs": "masks bridge differences errors fold followed json_values parts recording table task"
+    "task_runs": "masks bridge clock differences errors fold followed json_values parts recording table"
+    " task"
     " task_events task_log task_tables | msgspec",
     "task_api": "credentials errors local retries task task_log transport wording | anyio",
     "task_follow": "ending errors fold json_values replays task task_events task_log task_runs wire"
@@ -122,7 +124,7 @@ LAYERS = {
     "local.guard": "local local.answers local.sandboxes | starlette",
     "local.holes": "|",
     "local.limits": "|",
-    "local.live_run": "parts local.task_store |",
+    "local.live_run": "clock parts local.task_store |",
     "local.processes": "local.capture local.facts local.family local.private local.spawn |",
     "local.private": "|",
     "local.prompt": "|",
@@ -137,7 +139,7 @@ LAYERS = {
     "local.task_routes": "local.answers local.live_run local.task_asked local.task_store local.tasks"
     " | starlette",
     "local.task_store": "parts |",
-    "local.tasks": "parts local.agent local.live_run local.processes local.replay local.sandboxes"
+    "local.tasks": "clock parts local.agent local.live_run local.processes local.replay local.sandboxes"
     " local.task_store |",
     "local.watchman": "local.family local.limits local.sandboxes |",
 }

@@ -42,8 +42,9 @@ def login(**more: Any) -> Blaxel:
 class Platform:
     """A token endpoint and a resource that accepts the newest token only."""
 
-    def __init__(self, life: float = 3600.0, refuse: bool = False) -> None:
+    def __init__(self, life: float = 3600.0, refuse: bool = False, behind: float = 0.0) -> None:
         self.life = life
+        self.behind = behind  # its clock, in seconds
         self.refuse = refuse
         self.issued: list[str] = []
         self.valid: set[str] = set()
@@ -55,7 +56,7 @@ class Platform:
             self.renewals.append(request)
             if self.refuse:
                 return httpx.Response(400, json={"error": f"bad {CANARY}"})
-            new = token(str(len(self.issued)), time.time() + self.life)
+            new = token(str(len(self.issued)), time.time() - self.behind + self.life)
             self.issued.append(new)
             self.valid = {new}
             return httpx.Response(200, json={"access_token": new, "expires_in": self.life})
@@ -108,6 +109,16 @@ async def test_renewed_before_it_ends(life: float, renewals: int) -> None:
     for _ in range(3):
         await http.request("GET", "http://box.example/x", auth=auth)
     assert len(platform.renewals) == renewals
+    await http.aclose()
+
+
+async def test_a_wrong_clock_costs_one_renewal() -> None:
+    """Where this machine's clock is hours ahead, a fresh token is taken for what the answer says it is."""
+    platform = Platform(3600.0, behind=3 * 3600.0)
+    http, auth = mock(platform), TokenAuth(login())
+    for _ in range(3):
+        await http.request("GET", "http://box.example/x", auth=auth)
+    assert len(platform.renewals) == 1
     await http.aclose()
 
 

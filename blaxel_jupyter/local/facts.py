@@ -31,6 +31,7 @@ class Facts:
     restart_count: int = 0
     keep_alive: bool = False
     deadline: float | None = None
+    """When it is to be killed, in seconds since the machine's start: no setting of its clock moves that."""
     restarting: bool = False
     os_pid: int = 0
     keeper: int = 0

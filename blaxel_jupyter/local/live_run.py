@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from blaxel_jupyter.clock import Clock
 from blaxel_jupyter.local.task_store import Run
 from blaxel_jupyter.parts import Event, Part, Parts, each_event
 
@@ -80,9 +81,15 @@ class LiveRun:
     """A queued or running run, and an ended one until it is saved and nobody reads it any more."""
 
     def __init__(
-        self, run: Run, *, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES
+        self,
+        run: Run,
+        *,
+        clock: Clock | None = None,
+        max_events: int = MAX_EVENTS,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
         self.run = run
+        self._clock = clock or Clock()
         self.parts = Parts()
         self.readers = 0
         self.saved = True
@@ -99,6 +106,10 @@ class LiveRun:
         self._dropped = Mark()
         self._changed_at: list[int] = []
         self._waiting: set[asyncio.Future[None]] = set()
+
+    def now(self) -> int:
+        """Return the time in Unix milliseconds, by the run's own clock."""
+        return self._clock.now() // 1000
 
     @property
     def count(self) -> int:

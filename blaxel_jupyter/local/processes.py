@@ -147,7 +147,7 @@ class Processes:
         if former is not None and (former.facts.status == "running" or former.pause):
             raise NameTakenError(f"process with name '{name}' already exists and is running")
         facts = Facts(
-            key=f"{time.time_ns():020d}-{secrets.token_hex(4)}",
+            key=self._next_key(),
             name=name,
             command=command,
             pid=0,
@@ -169,11 +169,17 @@ class Processes:
         facts.pid = facts.os_pid
         if keep_alive:
             seconds = KEEPALIVE_TIMEOUT if timeout is None or timeout < 0 else timeout
-            facts.deadline = facts.started + seconds if seconds else None
+            facts.deadline = time.monotonic() + seconds if seconds else None
         self._table[facts.key] = process
         self._save(process)
         self._live(process)
         return process
+
+    def _next_key(self) -> str:
+        """Make a key that sorts after all others, also where the clock was set back."""
+        newest = next(reversed(self._table), "0").partition("-")[0]
+        after = int(newest) + 1 if newest.isdecimal() else 0
+        return f"{max(time.time_ns(), after):020d}-{secrets.token_hex(4)}"
 
     def _folder(self, facts: Facts) -> Path:
         folder = self.work / facts.working_dir
@@ -233,7 +239,7 @@ class Processes:
         self._follow_output(process)
         spawn.on_end(facts.keeper, lambda: self._ended(process))
         if facts.deadline is not None and process.limit is None:
-            left = max(0.0, facts.deadline - time.time())
+            left = max(0.0, facts.deadline - time.monotonic())
             process.limit = asyncio.get_running_loop().call_later(left, self._overdue, process)
 
     def _follow_output(self, process: LocalProcess) -> None:

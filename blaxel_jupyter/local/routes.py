@@ -370,7 +370,7 @@ def process_routes(prefix: str) -> list[Route]:
 
 def health_facts(version: str, started: float) -> dict[str, Any]:
     """Return what ``GET /health`` says; ``pid`` is the service's."""
-    up = time.time() - started
+    up = max(0.0, time.time() - started)
     system = os.uname()
     return {
         "status": "ok",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator
@@ -18,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from blaxel_jupyter.clock import Clock
 from blaxel_jupyter.local.agent import LocalAgent, step_prefix
 from blaxel_jupyter.local.live_run import (
     BLOCK,
@@ -114,18 +114,19 @@ class Tasks:
         Raises:
             StoreError: it cannot be saved; it does not run then.
         """
+        clock = Clock()
         run = Run(
             run_id=str(uuid.uuid4()),
             user=user,
             chat_id=chat_id or str(uuid.uuid4()),
             message_id=_message_id(),
-            created=_now(),
+            created=clock.now() // 1000,
             model=asked.model,
             agent=asked.agent,
             github=asked.github,
         )
         self._store.create(run, asked.prompt, _message_id())
-        live = LiveRun(run, **self._limits)
+        live = LiveRun(run, clock=clock, **self._limits)
         self._live[run.run_id] = live
         self._queue.append((live, asked))
         self._start_next()
@@ -134,7 +135,7 @@ class Tasks:
     def _start_next(self) -> None:
         while self._queue and self._running < MOST_RUNNING:
             live, asked = self._queue.popleft()
-            live.run.status, live.run.started = "running", _now()
+            live.run.status, live.run.started = "running", live.now()
             self._running += 1
             live.task = asyncio.ensure_future(self._agent(live, asked).work())
             live.task.add_done_callback(partial(self._worked, live))
@@ -203,7 +204,7 @@ class Tasks:
 
     def _end(self, live: LiveRun, outcome: Outcome) -> None:
         run = live.run
-        run.status, run.error, run.completed = outcome.status, outcome.error, _now()
+        run.status, run.error, run.completed = outcome.status, outcome.error, live.now()
         if outcome.event is not None:
             live.emit(outcome.event)
         if outcome.status != "interrupted":
@@ -349,7 +350,3 @@ def _stopped(live: LiveRun) -> Outcome:
 
 def _message_id() -> str:
     return f"msg_{secrets.token_hex(6)}"
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

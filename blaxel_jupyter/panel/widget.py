@@ -280,11 +280,16 @@ class LogPanel(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
                 self._reply(reply)
 
     def _reply(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
-        place = {"sent": self._sent, "epoch": self._source.epoch, "now": time.time()}
+        place = {"sent": self._sent, "epoch": self._source.epoch, "now": self._now()}
         self.send({**place, "answered": self._answered, **content}, buffers)
 
     def set_state(self, sync_data: object) -> None:
         """Take no state from a page: other pages would run a script that one of them put there."""
+
+    def _now(self) -> float:
+        """Return the time by the first run's own clock, so that it tells since when that runs."""
+        clock = getattr(self._runs[0], "clock", None)
+        return time.time() if clock is None else clock.now() / 1e6
 
     def _repr_mimebundle_(self, **_options: object) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the widget, and one line for a front end that has none."""
