@@ -11,7 +11,7 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,10 @@ STATUSES = ("queued", "running", "completed", "failed", "cancelled", "interrupte
 INTERRUPTED = "Run interrupted by a server restart"
 BATCH = 256 * 1024
 """Characters of parts that are read at a time for a stream."""
+CHECKPOINT = 4 * 1024 * 1024
+"""Characters that are saved between two checkpoints of the database."""
 PATIENCE = 0.2
-"""Seconds to wait for another program that holds the file; the caller tries again later."""
+"""Seconds to wait for another program that holds the file, where the caller cannot try again later."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -101,7 +103,8 @@ class TaskStore:
     """
 
     def __init__(self, folder: Path) -> None:
-        path = folder / "tasks.sqlite3"
+        self._path = path = folder / "tasks.sqlite3"
+        self._written = 0
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         try:
             self._open(path)
@@ -122,18 +125,42 @@ class TaskStore:
         try:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute(
+                "PRAGMA wal_autocheckpoint = 0"
+            )  # they wait for the disk: see checkpoint
             self._db.executescript(_TABLES)
         except sqlite3.DatabaseError:
             self._db.close()
             raise
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether so much was saved that it should be moved out of the journal."""
+        return self._written >= CHECKPOINT
+
+    def checkpoint(self) -> Callable[[], None]:
+        """Return what moves the journal into the database, to be called in another thread.
+
+        It waits for the disk, several times, and keeps nobody from reading or writing meanwhile.
+        """
+        self._written = 0
+        path = self._path
+
+        def move() -> None:
+            with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=0)) as db:
+                db.execute("PRAGMA synchronous = NORMAL")
+                db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+        return move
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, patience: float = PATIENCE) -> Iterator[sqlite3.Connection]:
         try:
+            self._db.execute(f"PRAGMA busy_timeout = {patience * 1000:.0f}")
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -183,14 +210,18 @@ class TaskStore:
             db.execute("INSERT INTO parts VALUES (?, 0, ?)", (prompt_id, question))
 
     def save(self, run: Run, parts: Mapping[int, Part]) -> None:
-        """Save what may have changed: a run's status, times and error, and some of its parts."""
+        """Save what may have changed: a run's status, times and error, and some of its parts.
+
+        It does not wait for another program that holds the file: everybody here would wait with it.
+        """
         rows = [(run.message_id, position, json.dumps(part)) for position, part in parts.items()]
-        with self._transaction() as db:
+        with self._transaction(patience=0) as db:
             db.execute(
                 "UPDATE runs SET status = ?, started = ?, completed = ?, error = ? WHERE run_id = ?",
                 (run.status, run.started, run.completed, _storable(run.error), run.run_id),
             )
             db.executemany("INSERT OR REPLACE INTO parts VALUES (?, ?, ?)", rows)
+        self._written += sum(len(part) for _, _, part in rows)
 
     def find(self, run_id: str) -> Run | None:
         """Return a run's facts; None if there is no such run."""

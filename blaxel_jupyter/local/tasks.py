@@ -89,6 +89,7 @@ class Tasks:
         self._live: dict[str, LiveRun] = {}
         self._queue: deque[tuple[LiveRun, Asked]] = deque()
         self._running = 0
+        self._moving: asyncio.Future[None] | None = None
         self._store = TaskStore(folder)
         self._kill_steps(self._store.interrupt())
 
@@ -176,11 +177,17 @@ class Tasks:
         try:
             self._store.save(live.run, changes)
             live.saved = True
+            self._checkpoint()
         except StoreError:
             live.give_back(changes)
             live.saved = False
             self._save_soon(live, SAVE_TEXT)
         self._release(live)
+
+    def _checkpoint(self) -> None:
+        """Have the journal moved into the database now and then, where nobody waits for the disk."""
+        if self._store.checkpoint_due and (self._moving is None or self._moving.done()):
+            self._moving = asyncio.ensure_future(asyncio.to_thread(self._store.checkpoint()))
 
     def _release(self, live: LiveRun) -> None:
         """Forget an ended run's buffer as soon as it is saved and nobody reads it."""
@@ -242,6 +249,8 @@ class Tasks:
         for live in self._live.values():
             if live.save_at is not None:
                 live.save_at.cancel()
+        if self._moving is not None:
+            await self._moving
         self._store.close()
 
     def find(self, run_id: str) -> Run | None:
