@@ -17,6 +17,7 @@ from functools import lru_cache
 from itertools import chain, compress, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, overload
 
+from blaxel_jupyter import pandas_columns
 from blaxel_jupyter.arrow import Type, buffers_of, check_size, line_buffers, uniform_buffers
 from blaxel_jupyter.columns import BLOCK_ROWS, Columns, Repeated, Spill
 from blaxel_jupyter.filters import Filter
@@ -41,7 +42,6 @@ EXPORTED_AT_ONCE = 1 << 20
 """Rows that are exported in one go; more are, too, where pyarrow is not installed."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NOT_A_TIME = -(1 << 63)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -281,14 +281,17 @@ class Table:
             ImportError: pandas is not installed.
         """
         pd = _module("pandas", "to_pandas()")
-        index = pd.RangeIndex(len(self))
-        frame: pandas.DataFrame = pd.DataFrame(
-            {
-                name: _pandas_column(pd, kind, self.column(name)[: len(index)], index)
-                for name, kind in self._types.items()
-            },
-            index=index,
-        )
+        n = len(self)
+        index = pd.RangeIndex(n)
+        through_arrow = n > pandas_columns.FEW and pandas_columns.keeps_arrow(pd)
+        columns = {}
+        for name, kind in self._types.items():
+            if through_arrow and kind == "string" and name in self._rows.names:
+                text = self._arrow(BATCH_ROWS, BATCH_BYTES, {name: kind})
+                columns[name] = pandas_columns.arrow_text(pd, text, index)
+            else:
+                columns[name] = pandas_columns.column(pd, kind, self.column(name)[:n], index)
+        frame: pandas.DataFrame = pd.DataFrame(columns, index=index)
         return frame
 
     def to_polars(self) -> polars.DataFrame:
@@ -316,8 +319,11 @@ class Table:
         """
         return self._arrow(BATCH_ROWS, BATCH_BYTES).__arrow_c_stream__()
 
-    def _arrow(self, rows: int, size: int) -> Any:
-        """Return the rows there are now as what exports a stream; both limits are those of one batch."""
+    def _arrow(self, rows: int, size: int, columns: dict[str, Type] | None = None) -> Any:
+        """Return the rows there are now as what exports a stream, of all columns unless they are named.
+
+        Both limits are those of one batch.
+        """
         import nanoarrow
 
         types: dict[Type, Any] = {
@@ -327,14 +333,15 @@ class Table:
             "bool": nanoarrow.bool_(),
             "float64": nanoarrow.float64(),
         }
-        schema = nanoarrow.struct({name: types[kind] for name, kind in self._types.items()})
+        wanted = self._types if columns is None else columns
+        schema = nanoarrow.struct({name: types[kind] for name, kind in wanted.items()})
         uniform = lru_cache(maxsize=16)(uniform_buffers)  # its batches share what is equal
 
         def batches(part: range) -> Iterator[Any]:
             try:
-                columns = [
+                children = [
                     self._arrow_column(name, kind, types[kind], part, size, uniform)
-                    for name, kind in self._types.items()
+                    for name, kind in wanted.items()
                 ]
             except OverflowError:
                 if len(part) == 1:
@@ -343,7 +350,7 @@ class Table:
                 yield from batches(part[:middle])
                 yield from batches(part[middle:])
             else:
-                yield nanoarrow.c_array_from_buffers(schema, len(part), [None], children=columns)
+                yield nanoarrow.c_array_from_buffers(schema, len(part), [None], children=children)
 
         parts = self._parts(len(self), rows)
         all_batches = (batch for part in parts for batch in batches(part))
@@ -424,20 +431,6 @@ def _encodable(texts: list[Any], joined: str | None = None) -> list[Any]:
     except UnicodeEncodeError:
         return [text and _SURROGATE.sub("\ufffd", text) for text in texts]
     return texts
-
-
-def _pandas_column(pd: Any, kind: Type, values: Sequence[Any], index: Any) -> Any:
-    if isinstance(values, range):
-        return pd.Series(values, index, "int64")
-    if kind == "timestamp":
-        micros = array("q", [_NOT_A_TIME if value is None else value for value in values])
-        times = importlib.import_module("numpy").frombuffer(micros, "datetime64[us]")
-        return pd.Series(times, index).dt.tz_localize("UTC")
-    dtypes = {"int64": "Int64", "bool": "boolean", "float64": "float64"}
-    dtype = dtypes[kind] if kind in dtypes else pd.Series([""]).dtype
-    if values and values.count(values[0]) == len(values):  # ten times faster for pandas
-        return pd.Series(values[0], index, dtype)
-    return pd.Series(values, index, dtype)
 
 
 def _module(name: str, wanted_by: str) -> Any:

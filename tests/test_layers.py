@@ -45,7 +45,9 @@ LAYERS = {
     "digest": "filters levels panel.escapes table |",
     "columns": "store wire | msgspec",
     "table_html": "|",
-    "table": "arrow columns filters masks table_html wire | nanoarrow numpy pandas polars pyarrow",
+    "pandas_columns": "arrow | numpy pyarrow",
+    "table": "arrow columns filters masks pandas_columns table_html wire | nanoarrow numpy pandas polars"
+    " pyarrow",
     "settings": "errors hidden | dotenv",
     "cli_login": "errors hidden settings | yaml",
     "credentials": "cli_login errors hidden settings |",
@@ -145,6 +147,7 @@ LAYERS = {
 }
 
 PURE = (
+    "pandas_columns",
     "arrow",
     "errors",
     "hidden",

@@ -44,14 +44,16 @@ class Meter:
 
     Args:
         pid: Which; this one unless told.
+        resident: MB that count as nothing, if not what is resident now.
     """
 
-    def __init__(self, pid: int | None = None) -> None:
+    def __init__(self, pid: int | None = None, resident: float | None = None) -> None:
         gc.collect()
         self._process = psutil.Process(pid)
         clear = Path(f"/proc/{self._process.pid}/clear_refs")
         clear.write_text("5")  # the system forgets the peak so far
-        self._resident = memory("VmRSS", self._process.pid)
+        now = memory("VmRSS", self._process.pid)
+        self._resident = now if resident is None else resident
         self._cpu = self._worked()
         self._began = time.perf_counter()
 
