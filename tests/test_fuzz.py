@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz import agree
-from tests.fuzz.target import SEEDS, ways
+from tests.fuzz.shown import has_no_control, is_safe_html
+from tests.fuzz.target import SEEDS, alike, ways
 from tests.fuzz.targets import TARGETS, Target
 
 EXAMPLES = 100
@@ -94,3 +95,20 @@ def test_a_find_is_repeated_by_one_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.fuzz", "--repeat", str(path)]
     root = Path(__file__).parents[1]
     assert subprocess.run(command, cwd=root, check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        lambda: alike([b"a", b"b"]),
+        lambda: has_no_control("a\x1b[31m"),
+        lambda: has_no_control("\u202e"),
+        lambda: is_safe_html("<script>x</script>"),
+        lambda: is_safe_html('<div class="a" onclick="x">'),
+        lambda: is_safe_html("a < b"),
+    ],
+)
+def test_the_checks_can_fail(check: Callable[[], None]) -> None:
+    """What the targets look for is seen where it is."""
+    with pytest.raises(AssertionError):
+        check()

@@ -15,6 +15,7 @@ from blaxel_jupyter.filters import Filter, FilterError
 from blaxel_jupyter.levels import LEVELS, level, levels
 from blaxel_jupyter.magics import BlaxelMagics
 from blaxel_jupyter.panel import static
+from blaxel_jupyter.panel.allowance import Allowance
 from blaxel_jupyter.panel.escapes import last_state, spans, visible_text
 from blaxel_jupyter.panel.rows import BATCH_BYTES, Rows
 from blaxel_jupyter.panel.widget import LogPanel
@@ -240,6 +241,7 @@ class Panel(LogPanel):
     def __init__(self, run: Any) -> None:
         self.wire: list[Any] = []
         super().__init__(run)
+        self._answers = self._orders = Allowance(1e9, 1e9)  # floods are a test of their own
 
     def send(self, content: Any, buffers: Any = None) -> None:
         """Keep what would travel, and see that it can."""

@@ -74,17 +74,15 @@ abstract class Kernel implements Model {
 
   #damage(message: object, buffers: DataView[]): [unknown, DataView[]] {
     const { chance } = this;
-    const cut = buffers.map((part) => {
-      if (chance.next(3) > 0) return part;
-      return new DataView(part.buffer.slice(0, chance.next(part.byteLength + 1)));
-    });
+    const last = buffers.at(-1);
+    const cut = last ? last.buffer.slice(0, chance.next(last.byteLength)) : new ArrayBuffer();
     switch (chance.next(4)) {
       case 0:
         return [chance.of(ODD), chance.of([[], buffers])];
       case 1:
         return [message, buffers.slice(0, chance.next(buffers.length + 1))];
       case 2:
-        return [{ ...message, n: chance.next(9) }, cut];
+        return [message, buffers.length > 0 ? buffers.with(-1, new DataView(cut)) : buffers];
       default:
         return [{ ...message, [chance.of(MEMBERS)]: chance.of(ODD) }, []];
     }
