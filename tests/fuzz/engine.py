@@ -1,16 +1,18 @@
-"""Fuzz one target in this process, led by what of the package each input reaches (atheris, libFuzzer).
+"""Fuzz targets led by what of the package each input reaches (atheris, libFuzzer), each in a child process.
 
-It goes on after a find: each is written to a file once for the place it comes from. Started by
-``tests.fuzz.__main__`` alone: libFuzzer ends the process it runs in.
+It goes on after a find: each is written to a file once for the place it comes from. The package is read and
+instrumented once, by importing this module, before anything else imports it.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
+import os
+import re
 import sys
 import traceback
 from pathlib import Path
+from typing import NamedTuple, NoReturn
 
 import atheris
 
@@ -18,38 +20,63 @@ with atheris.instrument_imports(include=["blaxel_jupyter", "dotenv", "yaml"]):
     from tests.fuzz.target import Target
     from tests.fuzz.targets import TARGETS
 
+__all__ = ["TARGETS", "Result", "fuzzed"]
+
 SLOW = 20
 """Seconds that one input may take: more is a find, too."""
 MEMORY = 2048
 """Megabytes that the process may take."""
 
 
-def main() -> None:
-    """Fuzz until the time is over; finds are told on stdout, one a line."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("target", choices=TARGETS)
-    parser.add_argument("seconds", type=int)
-    parser.add_argument("corpus", type=Path, help="what was interesting before, and is kept")
-    parser.add_argument("found", type=Path, help="where finds are written")
-    asked = parser.parse_args()
-    target = TARGETS[asked.target]
-    for folder in (asked.corpus, asked.found):
+class Result(NamedTuple):
+    """What came of one target; each find in a line that begins with its file."""
+
+    name: str
+    executions: int
+    found: list[str]
+
+
+def fuzzed(target: Target, seconds: int, keep: Path) -> Result:
+    """Fuzz one target; corpus, finds and libFuzzer's own words are kept in folders of ``keep``."""
+    corpus, found = keep / "corpus" / target.name, keep / "found" / target.name
+    for folder in (corpus, found):
         folder.mkdir(parents=True, exist_ok=True)
-    words = asked.corpus.parent / f"{target.name}.dict"
+    log = keep / f"{target.name}.log"
+    child = os.fork()
+    if child == 0:
+        _fuzz(target, seconds, corpus, found, log)
+    _, status = os.waitpid(child, 0)
+    said = log.read_text("utf-8", "replace")
+    finds = re.findall(r"^FOUND (.*)$", said, re.MULTILINE)
+    if status != 0:  # too slow, too much memory, or the process died
+        last = re.findall(r"Test unit written to (\S+)", said)
+        words = [line for line in said.splitlines() if "ERROR" in line or "Error" in line]
+        finds.append(f"{last[-1] if last else log} ended with {status}: {words[-1:]}")
+    ran = re.search(r"number_of_executed_units: (\d+)", said)
+    return Result(target.name, int(ran[1]) if ran else 0, finds)
+
+
+def _fuzz(target: Target, seconds: int, corpus: Path, found: Path, log: Path) -> NoReturn:
+    """Fuzz until the time is over; libFuzzer ends the process."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    for stream in (1, 2):
+        os.dup2(file, stream)
+    words = log.with_suffix(".words")
     words.write_text("".join(f'"{_quoted(word)}"\n' for word in target.words if len(word) < 64))
     flags = [
-        f"-max_total_time={asked.seconds}",
+        f"-max_total_time={seconds}",
         f"-max_len={target.largest}",
         f"-dict={words}",
-        f"-artifact_prefix={asked.found}/",
+        f"-artifact_prefix={found}/",
         f"-timeout={SLOW}",
         f"-rss_limit_mb={MEMORY}",
         "-print_final_stats=1",
-        str(asked.corpus),
-        *[str(folder) for folder in {path.parent for path in target.seeds()}],
+        str(corpus),
+        *{str(path.parent) for path in target.seeds()},
     ]
-    atheris.Setup([sys.argv[0], *flags], Catching(target, asked.found))
+    atheris.Setup([sys.argv[0], *flags], Catching(target, found))
     atheris.Fuzz()
+    os._exit(0)
 
 
 class Catching:
@@ -83,7 +110,3 @@ class Catching:
 
 def _quoted(word: bytes) -> str:
     return "".join(f"\\x{byte:02x}" for byte in word)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import re
+import shutil
 import tempfile
 from io import StringIO
 from pathlib import Path
@@ -24,11 +26,12 @@ from tests.fuzz.tasks import EVENTS
 
 FOLDER = Path(tempfile.mkdtemp(prefix="blaxel-fuzz-"))
 """Where files are written that a decoder reads by itself; small, and overwritten each time."""
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 
 def _written(name: str, data: bytes) -> Path:
     path = FOLDER / name
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return path
 
