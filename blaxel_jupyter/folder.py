@@ -129,5 +129,5 @@ def _file_name(line: bytes) -> str:
     """Read the file's name of one watch event; ``""`` for keepalives and anything else."""
     try:
         return _read_event(line).name
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from itertools import groupby
 
-from blaxel_jupyter import api, target, wake
+from blaxel_jupyter import api, folder, target
 from blaxel_jupyter.errors import BlaxelError, ProtocolError, StatusError, TransportError
 from blaxel_jupyter.ledger import Ledger
 from blaxel_jupyter.process import (
@@ -198,7 +198,7 @@ def error_body(data: bytes) -> None:
 @fuzzed(*JSON, b'{"name":"', b'","op":"', b".stdout.log")
 def watch_event(data: bytes) -> None:
     """An event of the folder's watch names a file, or none."""
-    name = wake._file_name(data)
+    name = folder._file_name(data)
     assert isinstance(name, str)
     assert name == "" or json.loads(data)["name"] == name
 
