@@ -203,5 +203,7 @@ def test_a_screen_knows_which_rows_have_values() -> None:
         "rows that were found clean are not read again"
     )
     assert screen.shown(["b", None, KEY, "d"], 1) == ["b", None, MARK, "d"]
+    assert screen.shown(["b", None, KEY], 1) == ["b", None, MARK]
+    assert screen.shown([KEY, "d"], 3) == [MARK, "d"]
     assert screen.shown([f"x\n{KEY}", 7], 5) == [f"x\n{MARK}", 7]
     assert screen.shown(["x"], 6) == ["x"]
