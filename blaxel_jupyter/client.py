@@ -158,7 +158,7 @@ class SandboxClient:
         problem = name_problem(name) if name is not None else None
         if problem:
             raise ValueError(
-                f"A process cannot be called {name!r}: {problem}. Choose another name."
+                f"A process cannot be called {(name or '')[:80]!r}: {problem}. Choose another name."
             )
         env = Hidden(env or {})
         before = await self._api.known(name) if name is not None else None

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import open_notebook, run_cell, running_browser, running_lab
+from tests.e2e.conftest import Lab, open_notebook, run_cell, running_browser, running_lab
 from tests.hostile.payloads import FILTERS, HUGE, LINES, NAMES, Huge, Payload
+from tests.hostile.saved import PLACES, notebook
 from tests.hostile.watched import Watched, watched
 
 pytestmark = pytest.mark.e2e
@@ -90,6 +91,9 @@ CONTRASTS = """node => {
   });
 }"""
 OPEN = """node => node.querySelectorAll(".bxl-head[aria-expanded=false]").forEach(one => one.click())"""
+RISKY = (
+    "script, iframe, object, form, [onerror], [onload], [data-commandlinker-command], a[href^=java]"
+)
 TALL = ".bxl-tall .bxl-body { height: 5000px !important }"  # a screen shows many rows
 TWICE = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
@@ -106,6 +110,10 @@ class Seen:
     files: dict[str, bytes] = field(default_factory=dict)
     chips: list[str] = field(default_factory=list)
     story: str = ""
+    reopened: dict[str, str] = field(default_factory=dict)
+    reopened_foreign: list[str] = field(default_factory=list)
+    reopened_fired: list[str] = field(default_factory=list)
+    risky: int = 0
     contrasts: list[float] = field(default_factory=list)
     code: list[str] = field(default_factory=list)
     large: list[list[str]] = field(default_factory=list)
@@ -123,6 +131,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         found = Seen(page)
         for read in (read_log, read_filters, read_merged, read_story, read_large):
             read(found)
+        with watched(browser) as other:
+            read_reopened(found, lab, other)
         yield found
 
 
@@ -249,6 +259,21 @@ def read_large(found: Seen) -> None:
     found.foreign += found.page.foreign(".bxl-panel")
 
 
+def read_reopened(found: Seen, lab: Lab, page: Watched) -> None:
+    """Open a notebook of somebody else's, which no kernel of ours has run."""
+    (lab.folder / "reopened.ipynb").write_text(json.dumps(notebook()), "utf-8")
+    page.page.goto(lab.address("reopened.ipynb"))
+    outputs = page.page.locator(".jp-OutputArea-output")
+    expect(outputs).to_have_count(len(PLACES))
+    page.page.locator(".jp-RenderedHTMLCommon table").nth(1).wait_for()
+    page.page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    for i, place in enumerate(PLACES):
+        found.reopened[place] = outputs.nth(i).evaluate("node => node.textContent")
+    found.reopened_foreign = page.foreign(".bxs", saved=True)
+    found.risky = outputs.locator(RISKY).count()
+    found.reopened_fired = page.fired()
+
+
 def overflowing(shown: Any, places: str) -> list[float]:
     """Return by how many pixels each place is wider than the panel it is in."""
     width = "(nodes, root) => nodes.map(n => n.getBoundingClientRect().right - root.right)"
@@ -340,6 +365,18 @@ def test_no_text_is_hidden_by_its_colours(seen: Seen) -> None:
     """Whatever colours a line asks for, its text stands out from what is behind it."""
     assert len(seen.contrasts) > 10
     assert min(seen.contrasts) >= 2
+
+
+def test_a_reopened_notebook_does_nothing(seen: Seen) -> None:
+    """In a notebook that is not trusted nothing fires, no element is foreign, and nothing can be pressed."""
+    assert (seen.reopened_fired, seen.reopened_foreign, seen.risky) == ([], [], 0)
+
+
+@pytest.mark.parametrize("place", [place for place in PLACES if place not in ("table", "pandas")])
+@pytest.mark.parametrize("one", LINES, ids=str)
+def test_a_reopened_notebook_reads(seen: Seen, one: Payload, place: str) -> None:
+    """All of the text is there."""
+    assert "".join(one.seen.split()) in "".join(seen.reopened[place].split())
 
 
 def test_nothing_is_wider_than_its_panel(seen: Seen) -> None:
