@@ -319,67 +319,6 @@ def test_lost_batches_of_a_story_are_fetched_again(notebook: Notebook) -> None:
     assert page.evaluate("navigator.clipboard.readText()") == text
 
 
-HOSTILE = """
-payloads = [
-    "<script>window.canary = 1</script>",
-    "<img src=x onerror='window.canary = 2'>",
-    "<button data-commandlinker-command='terminal:create-new'>x</button>",
-    "<a id='MathJax' href='javascript:window.canary=3'>x</a>",
-    "</pre></div></style><svg onload='window.canary = 4'>",
-    "\\x1b]8;;javascript:window.canary=5\\x1b\\\\link\\x1b]8;;\\x1b\\\\",
-    "\\x1b]52;c;ZXZpbA==\\x07", "\\x1b[31;<img src=x onerror=window.canary=6>m",
-    "\\x1bPunfinished", "\\u202egnp.exe", "a\\x00b\\x9b31mc", "__proto__",
-    "x" * 1_000_000, "\\r" * 100_000 + "end", "\\x1b]" * 100_000,
-]
-for i, bad in enumerate(payloads):
-    key = f"{bad[:300]}:{bad[:300]}"
-    run.add(
-        said(bad + "\\n"),
-        {"type": "reasoning", "id": bad, "text": bad},
-        {"type": "tool-input-available", "toolCallId": key, "toolName": bad,
-         "input": {bad: bad, "path": bad}},
-        {"type": "tool-output-error", "toolCallId": key, "errorText": bad},
-        *bash(i, bad, bad, 1, tool=bad),
-        {"type": "files", "files": [{"path": bad, "size": 1}, bad]},
-        {"type": "result", "result": bad, "subtype": bad},
-        {"type": bad, "errorText": bad},
-    )
-names = ("run_id", "status", "source", "error", "prompt", "message", "target", "model")
-run.facts |= dict.fromkeys(names, payloads[1])
-"""
-
-
-def test_hostile_events_are_only_text(notebook: Notebook) -> None:
-    """Whatever texts, names, ids and errors say, live and saved, nothing runs, no element is theirs."""
-    saved = (
-        "from IPython.display import HTML\nfrom blaxel_jupyter.panel.task_static import html\n"
-        "HTML(html(run, save='all'))"
-    )
-    page = notebook(START + HOSTILE + FLUSH + "panel", saved)
-    dialogs: list[str] = []
-    page.on("dialog", lambda dialog: dialogs.append(dialog.message))
-    run_cell(page, 0)
-    page.locator(".bxl-item").first.wait_for()
-    body = page.locator(".bxl-body")
-    foreign = "script, img, a, iframe, object, form, [onerror], [onload], [id], [href], [name]"
-    search = page.get_by_label("Search the story")
-    for wanted in ("window.canary", "MathJax", "unfinished", "gnp"):
-        search.fill(wanted)
-        expect(page.locator(".bxl-count")).to_have_text(re.compile(r"^\d+/"))
-        page.locator(".bxl-now").first.wait_for()
-        for _ in range(12):
-            search.press("Enter")
-            expect(page.locator(".bxl-panel").locator(foreign)).to_have_count(0)
-    assert "\u202e" not in body.inner_text()
-    expect(page.locator(".bxl-panel [data-commandlinker-command]")).to_have_count(0)
-    run_cell(page, 1)
-    page.locator(".bxs").wait_for()
-    expect(page.locator(".bxs")).to_contain_text("<script>window.canary = 1</script>")
-    expect(page.locator(".bxs").locator(foreign)).to_have_count(0)
-    assert page.evaluate("window.canary") is None
-    assert dialogs == []
-
-
 def test_ten_thousand_events_keep_few_elements(notebook: Notebook) -> None:
     """However long the story, the document holds what is near the screen, and all can be reached."""
     page = notebook(
