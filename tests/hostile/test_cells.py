@@ -6,6 +6,7 @@ Processes are real, of the local service; what only a server could say comes fro
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,15 @@ import pytest
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
-from blaxel_jupyter import BlaxelError, SandboxClient, TaskClient, bridge, complete
+from blaxel_jupyter import (
+    BlaxelError,
+    ProcessError,
+    SandboxClient,
+    TaskClient,
+    TaskError,
+    bridge,
+    complete,
+)
 from blaxel_jupyter.magic_names import is_plain_name
 from blaxel_jupyter.panel.escapes import is_plain
 from blaxel_jupyter.panel.frames import of_log
@@ -153,6 +162,16 @@ def test_what_a_server_says_in_an_error(server: Hostile, one: Payload, shape: st
     status, body = server.answer()
     error = status_error("GET", f"{server.url}/process", status, {}, body)
     assert is_an_error_line(error)
+
+
+@pytest.mark.parametrize("one", LINES, ids=str)
+def test_an_error_is_harmless(one: Payload) -> None:
+    """Whatever an error quotes, it shows as text in a terminal, in a cell and in a log."""
+    for error in (BlaxelError(f"a\n{one.text}"), TaskError(one.text, task="x")):
+        assert is_harmless(str(error))
+        assert is_harmless("\n".join(error._render_traceback_()))
+        assert all(map(is_plain, traceback.format_exception_only(error)[-1].split("\n")))
+    assert ProcessError(one.text, process="x", exit_code=1).args == (str(BlaxelError(one.text)),)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -84,6 +84,7 @@ def test_values(place: str, kind: Any) -> None:
             panel._handle_custom_msg({"kind": kind, "id": 7, "from": 0, "n": 1, name: value}, [])
     for reply, buffers in panel.wire:
         assert reply["kind"] in {"page", "command", "error"}
+        assert 0 <= reply["id"] < 1 << 53  # what a page can count
         assert len(json.dumps(reply, allow_nan=False)) + sum(map(len, buffers)) < 10_000
     if kind == "command":
         assert {order[0] for order in asked} <= VERBS
