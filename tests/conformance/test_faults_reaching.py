@@ -11,13 +11,11 @@ from typing import Any
 import pytest
 
 from blaxel_jupyter import FollowError, SandboxClient, SandboxRun, TransportError
+from tests.faults.held import TEXT, Held, three
 from tests.faults.proxy import proxy
 from tests.faults.runs import KEY, QUICK
 from tests.faults.tls import Authority, tunnel
 from tests.imitation import Imitation, imitation
-
-COUNT = "for i in $(seq 1 30); do echo $i; sleep .05; done"
-ALL = "".join(f"{i}\n" for i in range(1, 31))
 
 UNTRUSTED = {
     "self-signed": "its certificate is refused: ",
@@ -46,7 +44,12 @@ def world(monkeypatch: pytest.MonkeyPatch, authority: Authority, tmp_path: Path)
     monkeypatch.setenv("BL_WORKSPACE", "team")
     (tmp_path / "ca.pem").write_bytes(authority.pem)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    monkeypatch.setattr("blaxel_jupyter.client.FOLLOW_PATIENCE", 1.0)
+    monkeypatch.setattr("blaxel_jupyter.client.FOLLOW_PATIENCE", 0.6)
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Held:
+    return Held(tmp_path)
 
 
 def told(error: BaseException, *words: str) -> str:
@@ -59,20 +62,15 @@ def told(error: BaseException, *words: str) -> str:
     return text
 
 
-async def rows(run: SandboxRun, n: int) -> None:
-    while len(run.logs) < n:  # noqa: ASYNC110  # a run has no event to wait for
-        await asyncio.sleep(0.01)
-
-
 async def broken_off(run: SandboxRun, harm: Callable[[], Awaitable[Any]]) -> FollowError:
     """Follow, do harm after three lines, and return the error; what is there is a beginning."""
     following = asyncio.ensure_future(run.finish())
-    await rows(run, 3)
+    await three(run)
     await harm()
     with pytest.raises(FollowError) as caught:
         await following
     assert 3 <= caught.value.seq == len(run.logs)
-    assert ALL.startswith(run.stdout)
+    assert TEXT.startswith(run.stdout)
     assert run.integrity == "gap"
     return caught.value
 
@@ -107,23 +105,24 @@ async def test_tls_that_is_trusted_is_followed(server: Imitation, authority: Aut
 
 @pytest.mark.parametrize("case", UNTRUSTED)
 async def test_a_certificate_that_goes_bad_in_mid_follow(
-    server: Imitation, authority: Authority, case: str
+    server: Imitation, held: Held, authority: Authority, case: str
 ) -> None:
     """The follow ends with one clear error; with a good certificate it goes on where it stopped."""
     async with (
         tunnel(server.url, authority.context("good")) as between,
         SandboxClient(url=between.url) as sandbox,
     ):
-        run = await sandbox.exec(COUNT)
+        run = await sandbox.exec(held.command)
         error = await broken_off(run, lambda: between.change(authority.context(case)))
         assert told(error, "stopped after", UNTRUSTED[case]).endswith(ADVICE)
         await between.change(authority.context("good"))
+        held.let_go()
         await run
-    assert (run.stdout, run.integrity) == (ALL, "complete")
+    assert (run.stdout, run.integrity) == (TEXT, "complete")
 
 
 async def test_a_certificate_that_is_bad_for_a_moment_ends_nothing(
-    server: Imitation, authority: Authority, monkeypatch: pytest.MonkeyPatch
+    server: Imitation, held: Held, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What passes within the patience of a follow is not even an error."""
     monkeypatch.setattr("blaxel_jupyter.client.FOLLOW_PATIENCE", 60.0)
@@ -131,15 +130,16 @@ async def test_a_certificate_that_is_bad_for_a_moment_ends_nothing(
         tunnel(server.url, authority.context("good")) as between,
         SandboxClient(url=between.url) as sandbox,
     ):
-        run = await sandbox.exec(COUNT)
+        run = await sandbox.exec(held.command)
         following = asyncio.ensure_future(run.finish())
-        await rows(run, 3)
+        await three(run)
         await between.change(authority.context("self-signed"))
         while run.trouble is None:  # noqa: ASYNC110  # until the header says so
             await asyncio.sleep(0.01)
         await between.change(authority.context("good"))
+        held.let_go()
         await following
-    assert (run.stdout, run.integrity, run.trouble) == (ALL, "complete", None)
+    assert (run.stdout, run.integrity, run.trouble) == (TEXT, "complete", None)
 
 
 async def test_a_name_that_is_not_known() -> None:
@@ -151,7 +151,7 @@ async def test_a_name_that_is_not_known() -> None:
 
 
 async def test_a_name_that_is_not_known_any_more(
-    server: Imitation, monkeypatch: pytest.MonkeyPatch
+    server: Imitation, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A resolver that fails in mid-follow, and later does not."""
 
@@ -162,7 +162,7 @@ async def test_a_name_that_is_not_known_any_more(
         proxy(server.url, ()) as between,
         SandboxClient(url=between.url.replace("127.0.0.1", "localhost")) as sandbox,
     ):
-        run = await sandbox.exec(COUNT)
+        run = await sandbox.exec(held.command)
         with monkeypatch.context() as patch:
 
             async def harm() -> None:
@@ -170,8 +170,9 @@ async def test_a_name_that_is_not_known_any_more(
 
             error = await broken_off(run, harm)
         told(error, "the name was not found: Temporary failure", "the network of this machine.")
+        held.let_go()
         await run
-    assert (run.stdout, run.integrity) == (ALL, "complete")
+    assert (run.stdout, run.integrity) == (TEXT, "complete")
 
 
 async def test_nobody_listens() -> None:
@@ -185,12 +186,13 @@ async def test_nobody_listens() -> None:
     assert not caught.value.sent
 
 
-async def test_nobody_listens_any_more(server: Imitation) -> None:
+async def test_nobody_listens_any_more(server: Imitation, held: Held) -> None:
     """A server that goes away in mid-follow, and comes back after the patience has ended."""
     async with proxy(server.url, ()) as between, SandboxClient(url=between.url) as sandbox:
-        run = await sandbox.exec(COUNT)
+        run = await sandbox.exec(held.command)
         error = await broken_off(run, between.close)
         told(error, "stopped after", "that the server runs.")
         await between.start()
+        held.let_go()
         await run
-    assert (run.stdout, run.integrity) == (ALL, "complete")
+    assert (run.stdout, run.integrity) == (TEXT, "complete")

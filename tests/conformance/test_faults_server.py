@@ -51,8 +51,10 @@ NEWER = {
 }
 
 
-@pytest.mark.parametrize("stops", ["killed", "stopped and alive"])
-@pytest.mark.parametrize("case", NEWER)
+@pytest.mark.parametrize(
+    ("case", "stops"),
+    [*((case, "killed") for case in NEWER), ("something longer", "stopped and alive")],
+)
 async def test_a_name_used_again_while_nobody_could_look(
     server: Imitation, between: Proxy, case: str, stops: str
 ) -> None:
