@@ -159,7 +159,7 @@ async def test_a_network_that_is_gone_after_the_start(server: Imitation) -> None
     assert (run.stdout, between.starts) == ("started\n", 1)
 
 
-@pytest.mark.parametrize("answer", REDIRECTS)
+@pytest.mark.parametrize("answer", REDIRECTS, ids=map(str, range(len(REDIRECTS))))
 async def test_a_redirect_is_never_followed(server: Imitation, answer: bytes) -> None:
     """Not with the key to another origin, nor to another path: the error says that it is a redirect."""
     async with (
