@@ -30,6 +30,13 @@ def parsed(magic: Any, line: str) -> Namespace | None:
     except ValueError as error:
         raise UsageError(f"The options cannot be read: {error}. Mind the quotes.") from None
     given: Namespace = magic.parser.parse_args(words)
+    for name, value in vars(given).items():
+        if value == [] != magic.parser.get_default(name) or (
+            isinstance(value, list) and [] in value
+        ):
+            raise UsageError(
+                f"The option for {name!r} has no value."
+            )  # argparse takes "--" for none
     return given
 
 
