@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 from argparse import Namespace
 from collections.abc import Awaitable, Callable
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -54,7 +55,7 @@ def called(function: Callable[..., Awaitable[Any]], *args: object) -> Any:
 
 def variable_name(name: str) -> str:
     """Check what ``-o`` was given."""
-    if not name.isidentifier():
+    if not name.isidentifier() or iskeyword(name):
         raise UsageError(f"-o takes the name of a variable, not {name!r}.")
     return name
 

@@ -213,7 +213,7 @@ def magic_line(data: bytes) -> None:
             given = options.parsed(magic, line)
             assert isinstance(given, Namespace)
             if hasattr(given, "out"):
-                assert options.variable_name(given.out).isidentifier()
+                compile(f"{options.variable_name(given.out)} = 1", "cell", "exec")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 for key in script.environment(getattr(given, "env", [])):
