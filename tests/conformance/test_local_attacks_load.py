@@ -209,7 +209,7 @@ def test_large_answers_that_nobody_takes(service: LocalService) -> None:
     """What waits for slow readers is bounded altogether: whoever waits longest is hung up on."""
     peak, held = _untaken(service, "/sandboxes/local/process/big/logs")
     print(f"{LARGE} answers of 8 MiB that nobody takes: {peak / MiB:.0f} MiB")
-    assert held < LARGE
+    assert held < LARGE - 10
     assert peak < 3 * door.MOST_UNTAKEN
 
 
@@ -232,7 +232,7 @@ def test_streams_of_a_long_run_that_nobody_takes(service: LocalService) -> None:
         until(lambda: client.get(f"/tasks/{run_id}/status").json()["status"] == "completed", 60)
     peak, held = _untaken(service, f"/api/v1/tasks/{run_id}/logs/stream")
     print(f"{LARGE} streams of a run of 20 MB that nobody takes: {peak / MiB:.0f} MiB")
-    assert held >= LARGE
+    assert held > LARGE - 10  # all are still open, give or take what others of ours have
     assert peak < 300 * MiB
 
 
