@@ -14,6 +14,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import anyio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 T = TypeVar("T")
@@ -63,6 +64,54 @@ def wait(future: concurrent.futures.Future[T], *, timeout: float | None = None) 
                 if slices <= 0 and not future.done():
                     raise TimeoutError(f"not finished after {timeout:g} s")
         return future.result()
+    finally:
+        if not future.done():
+            future.cancel()
+
+
+def settle(
+    function: Callable[..., Awaitable[T]], pressed: Callable[[], int], *, cancelled: bool = True
+) -> T:
+    """Run an async function and wait for its result, also where interrupts come: they are only counted.
+
+    Nothing of it is lost: the first interrupt cancels it (unless ``cancelled`` is False: then it may
+    end), and what it has ended with is still returned. A second one gives it up.
+
+    Args:
+        function: what to run.
+        pressed: tells how many interrupts there were so far.
+        cancelled: whether the first one cancels it.
+
+    Raises:
+        KeyboardInterrupt: it was cancelled and has cleaned up, or was given up.
+    """
+    scopes: list[anyio.CancelScope] = []
+
+    async def work() -> list[T]:
+        with anyio.CancelScope() as scope:
+            scopes.append(scope)
+            return [await function()]
+        return []
+
+    def cancel() -> None:
+        for scope in scopes:
+            scope.cancel()
+
+    future = spawn(work)
+    told = 0
+    try:
+        while not future.done():
+            concurrent.futures.wait([future], timeout=SLICE)
+            if pressed() > 1:
+                break
+            if pressed() > told and scopes and cancelled:
+                told = pressed()
+                portal().start_task_soon(cancel)
+        if not future.done():
+            raise KeyboardInterrupt
+        for result in future.result():
+            return result
+        raise KeyboardInterrupt
     finally:
         if not future.done():
             future.cancel()

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", SandboxRun, TaskRun)
 
+Pressed = Callable[[], int]
+"""Tells how many interrupts there were so far."""
+
 TICK = 0.05
 """Seconds between two looks of the waiting cell: prints are at most this late."""
 
@@ -65,9 +68,9 @@ class Waiting(ABC):
     def _finish(self) -> None:
         """Show what remains when the work has ended; raise what went wrong."""
 
-    def wait(self) -> None:
-        """Wait until the work ends, in a cell that blocks."""
-        with _interrupts() as pressed:  # raised in mid-print it would print lines twice
+    def wait(self, counted: Pressed | None = None) -> None:
+        """Wait until the work ends, in a cell that blocks; ``counted`` if interrupts are already."""
+        with _counting(counted) as pressed:  # raised in mid-print it would print lines twice
             while not self._done.done():
                 concurrent.futures.wait([self._done], timeout=TICK)
                 self._print()
@@ -75,10 +78,10 @@ class Waiting(ABC):
                     return
         self._finish()
 
-    async def wait_async(self) -> None:
-        """Wait until the work ends, in a cell that awaits."""
+    async def wait_async(self, counted: Pressed | None = None) -> None:
+        """Wait until the work ends, in a cell that awaits; ``counted`` if interrupts are already."""
         done = asyncio.wrap_future(self._done)
-        with _interrupts() as pressed:
+        with _counting(counted) as pressed:
             while not done.done():
                 try:
                     await asyncio.wait({done}, timeout=TICK)
@@ -223,8 +226,12 @@ class Cell(Waiting, Generic[R]):
             print(text)
 
 
+def _counting(counted: Pressed | None) -> contextlib.AbstractContextManager[Pressed]:
+    return interrupts() if counted is None else contextlib.nullcontext(counted)
+
+
 @contextlib.contextmanager
-def _interrupts() -> Iterator[Callable[[], int]]:
+def interrupts() -> Iterator[Callable[[], int]]:
     """Count SIGINTs while a cell waits: the kernel itself would deliver the first one only.
 
     Off the main thread, where signals cannot be caught, the kernel's way stays: one cancellation.

@@ -18,10 +18,10 @@ from IPython.display import display
 from traitlets import Enum, Unicode
 
 from blaxel_jupyter import complete
-from blaxel_jupyter.cell import Show, interruptible
+from blaxel_jupyter.cell import Pressed, Show, interruptible, interrupts
 from blaxel_jupyter.client import SandboxClient, made_up_name
 from blaxel_jupyter.frontend import Awaiter
-from blaxel_jupyter.options import called, display_mode, parsed, variable_name
+from blaxel_jupyter.options import called, display_mode, parsed, settled, variable_name
 from blaxel_jupyter.panel import static
 from blaxel_jupyter.process import Stream
 from blaxel_jupyter.runs import SandboxRun
@@ -142,9 +142,11 @@ class BlaxelMagics(Magics):
         The body is taken literally. The run (status, exact stdout and stderr, a table of the lines) is
         in ``_sandbox``, or the variable of ``-o``, from the start.
         """
-        shown = self._exec(line, cell)
-        if shown is not None:
-            shown.wait()
+        begin = self._exec(line, cell)
+        with interrupts() as pressed:
+            shown = begin(pressed) if begin is not None else None
+            if shown is not None:
+                shown.wait(pressed)
 
     @magic_arguments()
     @argument("process", help="name or pid")
@@ -168,9 +170,15 @@ class BlaxelMagics(Magics):
         """Run one of the waiting magics in a cell that awaits; IPython's ``$var`` and ``{expr}`` count."""
         line = self.shell.var_expand(line, 1)
         with interruptible():
-            shown = self._exec(line, body or "") if magic == "sandbox_exec" else self._logs(line)
-        if shown is not None:
-            await shown.wait_async()
+            begin = self._exec(line, body or "") if magic == "sandbox_exec" else None
+            shown = self._logs(line) if magic != "sandbox_exec" else None
+        with (
+            interrupts() as pressed
+        ):  # from the start on: one that got lost would leave a process behind
+            if begin is not None:
+                shown = begin(pressed)
+            if shown is not None:
+                await shown.wait_async(pressed)
 
     def close(self) -> None:
         """Close the clients' connections; runs that are still followed open new ones."""
@@ -179,7 +187,8 @@ class BlaxelMagics(Magics):
 
     # %%sandbox_exec and %sandbox_logs -------------------------------------------------------------------
 
-    def _exec(self, line: str, body: str) -> SandboxCell | None:
+    def _exec(self, line: str, body: str) -> Callable[[Pressed], SandboxCell | None] | None:
+        """Read what a cell asks for; return what begins it, where interrupts are counted."""
         given = parsed(self.sandbox_exec, line)
         if given is None:
             return None
@@ -211,14 +220,6 @@ class BlaxelMagics(Magics):
                 await remove_script(client, script)
                 raise
 
-        run, script = called(start)
-        self.shell.push({variable: run})
-        complete.remember(given.sandbox or self.sandbox, run.name)
-
-        async def work() -> None:
-            await run.finish()
-            await remove_script(client, script)
-
         show = Show(
             display=self._display(given),
             save=given.save,
@@ -226,11 +227,23 @@ class BlaxelMagics(Magics):
             raise_error=not given.no_raise_error,
             variable=variable,
         )
-        cell = SandboxCell(self.shell, run, show, work=work)
-        if not given.bg:
-            return cell
-        cell.detach()
-        return None
+
+        def begin(pressed: Pressed) -> SandboxCell | None:
+            run, script = settled(start, pressed)
+            self.shell.push({variable: run})
+            complete.remember(given.sandbox or self.sandbox, run.name)
+
+            async def work() -> None:
+                await run.finish()
+                await remove_script(client, script)
+
+            cell = SandboxCell(self.shell, run, show, work=work)
+            if not given.bg:
+                return cell
+            cell.detach()
+            return None
+
+        return begin
 
     def _logs(self, line: str) -> SandboxCell | None:
         given = parsed(self.sandbox_logs, line)

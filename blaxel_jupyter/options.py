@@ -43,8 +43,19 @@ def parsed(magic: Any, line: str) -> Namespace | None:
 
 def called(function: Callable[..., Awaitable[Any]], *args: object) -> Any:
     """Run on the loop thread; a wrong argument is a usage error of the magic."""
+    return _told(lambda: bridge.call(function, *args))
+
+
+def settled(
+    function: Callable[[], Awaitable[Any]], pressed: Callable[[], int], *, cancelled: bool = True
+) -> Any:
+    """Do the same where interrupts are counted: what was started meanwhile is returned (``settle``)."""
+    return _told(lambda: bridge.settle(function, pressed, cancelled=cancelled))
+
+
+def _told(call: Callable[[], Any]) -> Any:
     try:
-        return bridge.call(function, *args)
+        return call()
     except ValueError as error:
         raise UsageError(str(error)) from None
     except KeyboardInterrupt:

@@ -17,9 +17,9 @@ from IPython.display import display
 from traitlets import Enum
 
 from blaxel_jupyter import complete, credentials
-from blaxel_jupyter.cell import Show, interruptible
+from blaxel_jupyter.cell import Pressed, Show, Waiting, interruptible, interrupts
 from blaxel_jupyter.errors import BlaxelError, CredentialsError
-from blaxel_jupyter.options import called, display_mode, parsed, variable_name
+from blaxel_jupyter.options import called, display_mode, parsed, settled, variable_name
 from blaxel_jupyter.panel import static
 from blaxel_jupyter.table import Column, Table
 from blaxel_jupyter.task import TaskStatus
@@ -127,16 +127,25 @@ class TaskMagics(Magics):
         """
         if cell is None:
             return self._line(line)
-        shown = self._start(line, cell)
-        return shown.wait() if shown is not None else None
+        begin = self._start(line, cell)
+        with interrupts() as pressed:
+            shown = begin(pressed) if begin is not None else None
+            return shown.wait(pressed) if shown is not None else None
 
     async def awaited(self, magic: str, line: str, body: str | None = None) -> None:
         """Run one of the waiting magics in a cell that awaits; IPython's ``$var`` and ``{expr}`` count."""
         line = self.shell.var_expand(line, 1)
+        shown: Waiting | None
         with interruptible():
-            shown = self._start(line, body or "") if magic == "task" else self._logs(line)
-        if shown is not None:
-            await shown.wait_async()
+            begin = self._start(line, body or "") if magic == "task" else None
+            shown = self._logs(line) if magic != "task" else None
+        with (
+            interrupts() as pressed
+        ):  # from the start on: one that got lost would leave a run behind
+            if begin is not None:
+                shown = begin(pressed)
+            if shown is not None:
+                await shown.wait_async(pressed)
 
     def close(self) -> None:
         """Close the clients' connections; runs that are still followed open new ones."""
@@ -145,7 +154,8 @@ class TaskMagics(Magics):
 
     # %%task and %task_logs ------------------------------------------------------------------------------
 
-    def _start(self, line: str, body: str) -> TaskCell | None:
+    def _start(self, line: str, body: str) -> Callable[[Pressed], TaskCell | None] | None:
+        """Read what a cell asks for; return what begins it, where interrupts are counted."""
         given = parsed(self.task, line)
         if given is None:
             return None
@@ -167,9 +177,6 @@ class TaskMagics(Magics):
                 branch=given.branch,
             )
 
-        run: TaskRun = called(create)
-        self.shell.push({variable: run})
-        complete.remember_runs(run.run_id)
         show = Show(
             display=self._display(given),
             save=given.save,
@@ -177,11 +184,19 @@ class TaskMagics(Magics):
             raise_error=not given.no_raise_error,
             variable=variable,
         )
-        cell = TaskCell(self.shell, run, show)
-        if not given.bg:
-            return cell
-        cell.detach()
-        return None
+
+        def begin(pressed: Pressed) -> TaskCell | None:
+            # Not cancelled by the first interrupt: nobody would know the run's id, to cancel it.
+            run: TaskRun = settled(create, pressed, cancelled=False)
+            self.shell.push({variable: run})
+            complete.remember_runs(run.run_id)
+            cell = TaskCell(self.shell, run, show)
+            if not given.bg:
+                return cell
+            cell.detach()
+            return None
+
+        return begin
 
     def _logs(self, line: str) -> TaskCell | TaskRunsCell | None:
         given = parsed(self.task_logs, line)

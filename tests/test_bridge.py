@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Awaitable
 
+import anyio
 import pytest
 
 from blaxel_jupyter import bridge
@@ -198,3 +199,63 @@ def test_in_loop() -> None:
 
     assert not bridge.in_loop()
     assert bridge.call(ask)
+
+
+# settle() -------------------------------------------------------------------------------------------
+
+
+def test_settled_what_was_begun_is_returned() -> None:
+    """An interrupt that comes too late to cancel loses nothing: the result is there."""
+    presses: list[int] = []
+
+    async def begin() -> str:
+        with anyio.CancelScope(shield=True):
+            presses.append(1)  # it comes in mid-start, and is seen before the end of it
+            await asyncio.sleep(4 * bridge.SLICE)
+        return "begun"
+
+    assert bridge.settle(begin, lambda: len(presses)) == "begun"
+
+
+def test_settled_an_interrupt_cancels_and_waits_for_the_cleaning() -> None:
+    """It raises when what was cancelled has cleaned up; one that may not be cancelled goes on."""
+    presses, cleaned = [], []
+
+    async def begin() -> str:
+        presses.append(1)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await asyncio.sleep(2 * bridge.SLICE)
+            cleaned.append(True)
+        return "never"
+
+    with pytest.raises(KeyboardInterrupt):
+        bridge.settle(begin, lambda: len(presses))
+    assert cleaned == [True]
+
+    async def short() -> str:
+        presses[:] = [1]
+        await asyncio.sleep(3 * bridge.SLICE)
+        return "done"
+
+    presses.clear()
+    assert bridge.settle(short, lambda: len(presses), cancelled=False) == "done"
+
+
+def test_settled_a_second_interrupt_gives_up() -> None:
+    """Then it does not wait for the end, which comes all the same."""
+    presses: list[int] = []
+    ended = threading.Event()
+
+    async def begin() -> None:
+        presses.extend([1, 1])
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        bridge.settle(begin, lambda: len(presses), cancelled=False)
+    assert ended.wait(5)
