@@ -24,7 +24,7 @@ SEEDS = [
     seed
     for seed in range(1000, 1020)
     if all(fault.seconds < QUICKEST for fault in (*plan(seed).faults, *plan(seed).starts))
-][:6]
+][:4]
 """Plans whose connections are not silent for long: that takes the time it takes."""
 
 
@@ -96,6 +96,6 @@ async def test_task_runs_under_faults_have_every_event(monkeypatch: pytest.Monke
     monkeypatch.setenv("BLACKBOX_API_URL", "")  # the plans set them: they are put back afterwards
     monkeypatch.setenv("BLACKBOX_API_KEY", "")
     quick = [s for s in range(20) if all(fault.seconds < QUICKEST for fault in task_faults(s))]
-    found = await task_outcomes(quick[:4], 4)
+    found = await task_outcomes(quick[:3], 3)
     assert {one.seed: one.problem for one in found if one.problem} == {}
-    assert sum(len(one.faults) for one in found) > 4
+    assert sum(len(one.faults) for one in found) > 3
