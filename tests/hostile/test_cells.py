@@ -102,6 +102,13 @@ def test_bytes_come_back(shell: Shell, folder: Path, name: str) -> None:
     assert is_harmless(shell.out + shell.err)
 
 
+def test_escapes_that_come_in_pieces(shell: Shell) -> None:
+    """An escape, and a character, that the process writes a byte at a time is the same as at once."""
+    pieces = r"'\033' ']0;ow' 'ned' '\007title\n' '\033[3' '1mred\n' '\342' '\202' '\254\n' '\033P' 'x\n'"
+    shell.run(f'%%sandbox_exec --plain\nfor p in {pieces}; do printf "$p"; sleep .05; done')
+    assert shell.out == "title\nred\n€\n␛Px\n"
+
+
 @pytest.mark.parametrize("one", NAMES, ids=str)
 def test_a_process_name(folder: Path, one: Payload) -> None:
     """A name is a name or is refused; no file is made by it anywhere but among the logs."""
