@@ -138,18 +138,26 @@ def _anyone_writes(folder: Path) -> bool:
 
 def _dotenv(path: Path, where: str, environment: Place) -> dict[str, str]:
     """Parse as python-dotenv does, ``${NAME}`` included, but refuse a line that it would skip."""
+    found = _parsed(read(path, where), environment)
+    if isinstance(found, int):  # raised where no variable of a function has a line of the file
+        raise unreadable(where, found)
+    return found
+
+
+def _parsed(text: str, environment: Place) -> Hidden | int:
+    """Return the values, or the number of the first line that cannot be read."""
     values, known = Hidden(), Hidden(environment.values)
     size = 0
-    for binding in parse_stream(StringIO(read(path, where))):
+    for binding in parse_stream(StringIO(text)):
         if binding.error:
             skipped = binding.original.string
             blank = skipped[: len(skipped) - len(skipped.lstrip())].count("\n")
-            raise unreadable(where, binding.original.line + blank)
+            return binding.original.line + blank
         if binding.key and binding.value is not None:
             parts = [atom.resolve(known) for atom in parse_variables(binding.value)]
             size += sum(map(len, parts))
             if size > LARGEST:  # values made of values double with each line
-                raise unreadable(where, binding.original.line)
+                return binding.original.line
             values[binding.key] = known[binding.key] = "".join(parts)
     return values
 

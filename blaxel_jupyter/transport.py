@@ -143,11 +143,11 @@ class TokenAuth(httpx.Auth):
             where = str(answer.request.url)
             raise status_error("POST", where, answer.status_code, answer.headers, b"")
         if answer.status_code >= 300:
-            used = self._login.refresh_token
+            used = self._login
             for pause in (0.0, 0.2, 0.8):  # whoever was first may be about to write the file
                 await asyncio.sleep(pause)
                 await self._adopt()
-                if self._login.refresh_token != used:
+                if self._login.refresh_token != used.refresh_token:
                     return
             raise CredentialsError(
                 f"Blaxel refused to renew the login from {self._login.source} "

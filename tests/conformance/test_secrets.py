@@ -10,6 +10,7 @@ import base64
 import contextlib
 import json
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,12 +27,13 @@ from tests.test_target import Plane, routed, served
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # jupyter_client's sockets
 
-ACCOUNT = "sk-CANARY/acc0unt+k3y=~%x"
-BLACKBOX = "sk-CANARY-bl4ckb0x/k3y+1"
-PASSED = "sk-CANARY-p4ssed0n/v4lue+"
-REFRESH = "sk-CANARY-r3fresh-t0ken"
-DEVICE = "sk-CANARY-d3vice-c0de1"
-TOKEN = "e30." + base64.b64encode(b'{"exp": 4000000000}').decode().rstrip("=") + ".CANARY-t0ken"
+OURS = secrets.token_hex(3)  # a run of this file looks for its own keys only
+ACCOUNT = f"sk-CANARY/acc0unt+k3y=~%x{OURS}"
+BLACKBOX = f"sk-CANARY-bl4ckb0x/k3y+1{OURS}"
+PASSED = f"sk-CANARY-p4ssed0n/v4lue+{OURS}"
+REFRESH = f"sk-CANARY-r3fresh-t0ken{OURS}"
+DEVICE = f"sk-CANARY-d3vice-c0de1{OURS}"
+TOKEN = "e30." + base64.b64encode(b'{"exp": 4000000000}').decode().rstrip("=") + f".CANARY-{OURS}"
 SEARCH = Search(ACCOUNT, BLACKBOX, PASSED, REFRESH, DEVICE, TOKEN)
 
 HURRY = """
@@ -174,7 +176,7 @@ FAULTS = {
 )
 def test_cells(world: World, fault: str, widgets: bool) -> None:
     """No cell shows a key, whatever goes wrong, at debug level, in verbose tracebacks."""
-    cells = CELLS if world.place == "environment" else EVERYWHERE
+    cells = CELLS if world.place == "environment" and widgets else EVERYWHERE
     failed = 0
     for cell in cells if fault == "none" else ["%sandbox use box", *CELLS[11:15], *CELLS[25:31]]:
         world.server.reset()
@@ -239,7 +241,7 @@ def test_unusable_credentials(world: World, broken: str) -> None:
     blackbox = f"BLACKBOX_API_KEY='{BLACKBOX}'\n"
     keys = f"BL_API_KEY='{ACCOUNT}'\nBL_WORKSPACE=team\n{blackbox}"
     dotenv = {
-        "dotenv": keys + "OTHER='",
+        "dotenv": keys + f"OTHER='{DEVICE}",
         "yaml": blackbox,
         "address": f"{keys}BL_API_URL=https://me:{REFRESH}@host.example\n",
         "value": f"BL_API_KEY='{ACCOUNT} {DEVICE}'\nBLACKBOX_API_KEY='{BLACKBOX} 2'\nBL_WORKSPACE=team",
