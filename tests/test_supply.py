@@ -80,7 +80,7 @@ def index() -> Iterator[str]:
         thread.join()
 
 
-def test_known_vulnerabilities_are_told(index: str) -> None:
+def test_known_vulnerabilities_are_told(index: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what mends them; withdrawn ones are not; what gets no answer is not called checked."""
     packages = [(name, "1.0") for name in ("good", "bad", "withdrawn", "lost", "page")]
     answer = known.ask(packages, index)
@@ -88,6 +88,8 @@ def test_known_vulnerabilities_are_told(index: str) -> None:
     assert answer.checked == ["good 1.0", "bad 1.0", "withdrawn 1.0"]
     assert answer.unchecked == ["lost 1.0", "page 1.0"]
     assert answer.why == "the index answers 404"
+    monkeypatch.setitem(known.ACCEPTED, "PYSEC-1", "for the sake of this test")
+    assert known.ask(packages, index).known == []
 
 
 def test_an_index_that_does_not_answer_is_said() -> None:

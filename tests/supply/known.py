@@ -19,6 +19,9 @@ PATIENCE = 20.0
 GIVE_UP = 3
 """Packages without any answer after which the others are not asked for: there is no such index."""
 
+ACCEPTED: dict[str, str] = {}
+"""What is known and does no harm here: an advisory's id, and the reason."""
+
 
 @dataclass(slots=True)
 class Answer:
@@ -76,7 +79,7 @@ def _vulnerabilities(shown: str, release: dict[str, Any]) -> list[str]:
         f"{shown}: {each['id']} {' '.join(each.get('aliases') or ())}, "
         f"mended in {', '.join(each.get('fixed_in') or ()) or 'no release yet'}"
         for each in release["vulnerabilities"]
-        if not each.get("withdrawn")
+        if not each.get("withdrawn") and each["id"] not in ACCEPTED
     ]
 
 
