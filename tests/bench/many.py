@@ -42,7 +42,7 @@ def world() -> Iterator[Sampler]:
 
 def _sample(race: Race, contender: str, runs: int) -> Sample:
     with imitation(own_process=True) as server:
-        seconds = min(SECONDS, race.limit / 4)
+        seconds = 1 if runs == race.tiny else SECONDS
         options = {"runs": runs, "seconds": seconds}
         found = fresh(contend, contender=contender, url=server.url, **options)
         if "lines" not in found:

@@ -30,7 +30,7 @@ WAITS = Race(
     "a line from written to painted, the cell waits for the process",
     (PANEL, PRINT),
     RATES,
-    tiny=10,
+    tiny=12,
     unit="ms",
     shown="median_ms",
     limit=20.0,
@@ -40,7 +40,7 @@ COMPUTES = Race(
     "the same while another cell computes",
     (PANEL, PRINT),
     RATES,
-    tiny=10,
+    tiny=12,
     unit="ms",
     shown="median_ms",
     limit=20.0,
@@ -95,9 +95,9 @@ def world() -> Iterator[Sampler]:
 
 def _sample(desk: Desk, server: Imitation, race: Race, contender: str, rate: int) -> Sample:
     computes = race.name == COMPUTES.name
-    seconds = min(SECONDS, race.limit / 4)
+    seconds = 1 if rate == race.tiny else SECONDS
     lines = round(seconds * rate)
-    command = paced(lines, rate)
+    command = f"{paced(lines, rate)}; sleep 3"  # at its end the panel would become plain HTML
     wait = "" if computes else "await process.wait('job', max_wait=-1)"
     follow = FOLLOW[contender].format(
         command=command, background="--bg" if computes else "", wait=wait

@@ -39,7 +39,9 @@ RUN = Race(
     grows=True,
 )
 TEXT = " INFO worker 07 step finished in 123 ms, loss=0.004217, all is well so far, nothing to do"
-COMMAND = f"seq -f '%08.0f{TEXT}' 0 {{last}}"
+COMMAND = (
+    f"seq -f '%08.0f{TEXT}' 0 {{last}}; sleep 60"  # at its end the panel would become plain HTML
+)
 
 AT_HAND = f"lines = [f'{{{{i:08d}}}}{TEXT}' for i in range({{lines}})]\n"
 PREPARE = {
@@ -55,7 +57,7 @@ SHOW = {
     PANEL: "await panel.pump()",
     PRINT: "for line in lines: print(line)",
     OUTPUT: "with output:\n    for line in lines: print(line)",
-    MAGIC: "%%sandbox_exec\n{command}",
+    MAGIC: "%%sandbox_exec --bg\n{command}",
     SDK: "await process.exec({{'name': 'job', 'command': {command!r}}})\n"
     "handle = process.stream_logs('job', {{'on_log': show}})",
 }

@@ -27,7 +27,7 @@ class Race:
     """Contenders that do the same, ours first.
 
     ``shown`` is the member of a sample that is compared (less is better), in ``unit``; ``limit`` seconds
-    is when a contender is cut off. ``tiny`` is a size for a smoke test. Where cost ``grows``, one that
+    is when a contender is cut off. ``tiny`` and ``hurry`` are size and limit for a smoke test. Where cost ``grows``, one that
     was cut off at a size does not run at larger ones: it would be, too. ``together`` runs go on at a
     time, where they mostly wait; there are ``most`` of each at most.
     """
@@ -41,12 +41,13 @@ class Race:
     shown: str = "seconds"
     limit: float = 60.0
     grows: bool = False
+    hurry: float = 30.0
     together: int = 1
     most: int = 100
 
     def quick(self) -> Race:
         """Return the same race at its smallest size, to see that it runs."""
-        return replace(self, sizes={"tiny": self.tiny}, limit=min(self.limit, 4.0))
+        return replace(self, sizes={"tiny": self.tiny}, limit=min(self.limit, self.hurry))
 
 
 Sampler = Callable[[Race, str, Any], Sample]

@@ -32,6 +32,7 @@ RACE = Race(
     unit="MB",
     shown="again",
     limit=45.0,  # the SDK reconnects after 30 s
+    hurry=8.0,
     together=6,
 )
 

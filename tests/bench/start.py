@@ -42,6 +42,7 @@ IDLE = Race(
     tiny=1_000,
     shown="cpu",
     limit=62.0,
+    hurry=4.0,
     together=10,
 )
 
