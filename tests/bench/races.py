@@ -27,9 +27,9 @@ class Race:
     """Contenders that do the same, ours first.
 
     ``shown`` is the member of a sample that is compared (less is better), in ``unit``; ``limit`` seconds
-    is when a contender is cut off. ``tiny`` and ``hurry`` are size and limit for a smoke test. Where cost ``grows``, one that
-    was cut off at a size does not run at larger ones: it would be, too. ``together`` runs go on at a
-    time, where they mostly wait; there are ``most`` of each at most.
+    is when a contender is cut off. ``tiny`` and ``hurry`` are size and limit for a smoke test. Where
+    cost ``grows``, one that was cut off at a size does not run at larger ones: it would be, too.
+    ``together`` runs go on at a time, where they mostly wait; there are ``most`` of each at most.
     """
 
     name: str
