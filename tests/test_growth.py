@@ -41,11 +41,11 @@ ENOUGH = 0.01
 """Seconds of CPU that the smallest of the three sizes takes at least, so that noise is small beside it."""
 
 LONG = {
-    "lines of a prompt": 100_000,
+    "lines of a prompt": 50_000,
     "keepalives before JSON": 50_000,
     "text stream, an error without end": 50_000,
-    "pieces of one line of text": 8000,
-    "pieces of one line, told at once": 8000,
+    "pieces of one line of text": 2000,
+    "pieces of one line, told at once": 2000,
 }
 """Sizes to begin with where what may be quadratic is quick for each byte: it moves memory."""
 
