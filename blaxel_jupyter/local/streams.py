@@ -133,9 +133,11 @@ async def follow(
     due = clock() + period
     with Reader(process.log) as reader:
         while True:
-            block = _gather(reader, encoder)
+            block, taken = _gather(reader, encoder)
             if block:
                 yield block
+            elif taken:
+                continue  # an unfinished line waits for its end: nothing to send yet
             elif process.log.ended:
                 break
             else:
@@ -147,10 +149,11 @@ async def follow(
         yield last
 
 
-def _gather(reader: Reader, encoder: TextEncoder | EventEncoder) -> bytes:
+def _gather(reader: Reader, encoder: TextEncoder | EventEncoder) -> tuple[bytes, int]:
+    """Return what can be sent now, and how many bytes were read for it."""
     parts: list[bytes] = []
     size = 0
     while size < BLOCK and (piece := reader.read(BLOCK)) is not None:
         parts.append(encoder.feed(*piece))
         size += len(piece[1])
-    return b"".join(parts)
+    return b"".join(parts), size
