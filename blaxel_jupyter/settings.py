@@ -153,7 +153,9 @@ def _parsed(text: str, environment: Place) -> Hidden | int:
             skipped = binding.original.string
             blank = skipped[: len(skipped) - len(skipped.lstrip())].count("\n")
             return binding.original.line + blank
-        if binding.key and binding.value is not None:
+        if binding.key and binding.value is None:  # a name alone takes a value before it back
+            values.pop(binding.key, None)
+        elif binding.key and binding.value is not None:
             parts = [atom.resolve(known) for atom in parse_variables(binding.value)]
             size += sum(map(len, parts))
             if size > LARGEST:  # values made of values double with each line

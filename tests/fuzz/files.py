@@ -104,7 +104,7 @@ def cli_config(data: bytes) -> None:
     if credentials.save_login(new, login, FOLDER):
         after = path.read_text("utf-8-sig")
         again = credentials.blaxel({}, FOLDER / "none", FOLDER)
-        assert (again.access_token, again.workspace) == ("new", login.workspace)
+        assert (again.refresh_token, again.workspace) == ("newer", login.workspace)
         assert len(yaml.load(after, Loader=yaml.BaseLoader)) == len(before)
     else:
         assert path.read_bytes() == data
