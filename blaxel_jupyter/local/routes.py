@@ -19,12 +19,10 @@ from starlette.routing import Route
 
 from blaxel_jupyter.local import streams
 from blaxel_jupyter.local.answers import STREAM, Stream, answer, error, read_json
-from blaxel_jupyter.local.processes import (
-    KEEPALIVE_TIMEOUT,
-    LocalProcess,
+from blaxel_jupyter.local.processes import KEEPALIVE_TIMEOUT, LocalProcess, Processes
+from blaxel_jupyter.local.refusals import (
     NameTakenError,
     NotRunningError,
-    Processes,
     StartError,
     UnknownProcessError,
 )

@@ -30,7 +30,7 @@ from blaxel_jupyter.local.live_run import (
     Source,
     encode,
 )
-from blaxel_jupyter.local.processes import NotRunningError
+from blaxel_jupyter.local.refusals import NotRunningError
 from blaxel_jupyter.local.replay import Recording, Replay
 from blaxel_jupyter.local.sandboxes import DEFAULT, Sandboxes
 from blaxel_jupyter.local.task_store import INTERRUPTED, Message, Run, StoreError, TaskStore
