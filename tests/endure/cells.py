@@ -120,10 +120,10 @@ def main(cells: int, every: int = 50) -> int:
     return 1 if problems(grown) else 0
 
 
-def problems(grown: dict[str, float], memory: float = 0.05) -> list[str]:
+def problems(grown: dict[str, float], memory: float = 0.05, others: float = 0.02) -> list[str]:
     """Say what grows that should not, or by more than ``memory`` MB a cell."""
     return [
         f"{name} grows by {slope:.4f} a cell"
         for name, slope in grown.items()
-        if slope > (memory if name == "memory" else 0.02)
+        if slope > (memory if name == "memory" else others)
     ]

@@ -17,7 +17,7 @@ from tests.notebook_runs import own_folders
 
 CELLS = (
     "%%sandbox_exec --timeout 60\nsleep 50",
-    "%%sandbox_exec --lang python --timeout 60\nimport time\nprint('begun', flush=True)\ntime.sleep(50)",
+    "%%sandbox_exec --lang python --timeout 60\nimport time; print('interrupted soon')\ntime.sleep(50)",
     "%%task\n$ sleep 50",
 )
 """What is interrupted; each would go on for a minute."""
@@ -26,13 +26,18 @@ AGAIN = 5.0
 """Seconds after which an interrupt is sent again."""
 
 LEFT = """
+def ours(name):
+    try:
+        return "interrupted soon" in open(name).read()
+    except OSError:
+        return False
 def left():
     import contextlib, glob, io
     with contextlib.redirect_stdout(io.StringIO()):
         found = get_ipython().run_line_magic("sandbox", "ps").records()
     return [
         [row["name"] for row in found if row["status"] == "running"],
-        glob.glob("/tmp/blaxel-jupyter-*"),
+        [name for name in glob.glob("/tmp/blaxel-jupyter-*") if ours(name)],
     ]
 """
 

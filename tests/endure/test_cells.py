@@ -10,8 +10,8 @@ from tests.endure.cells import Measure, measures, problems, slopes
 def test_cells_leave_nothing_behind_in_the_kernel(tmp_path: Path) -> None:
     """No thread, descriptor, task, comm, widget or file more for a cell."""
     found = measures(tmp_path, 40, 8)
-    # In so few cells memory is what was loaded late; the long run tells how it grows.
-    assert problems(slopes(found[2:]), memory=1.0) == []
+    # One that comes late is no leak, one in each ten cells is; memory is told by the long run.
+    assert problems(slopes(found[2:]), memory=1.0, others=0.09) == []
 
 
 def test_what_grows_is_told() -> None:
