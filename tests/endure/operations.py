@@ -38,6 +38,10 @@ def world(folder: Path) -> Iterator[tuple[LocalService, list[Operation]]]:
                 ended(agent, over)
             yield service, [*_sandbox(), *_runs(), *_tasks(over)]
     finally:
+        with service.client() as sandbox:  # they would outlive the service
+            sandbox.delete("/process/ticks/kill")
+        for path in Path("/tmp").glob("blaxel-jupyter-endure*"):
+            path.unlink(missing_ok=True)
         service.end()
 
 
@@ -144,7 +148,7 @@ async def _stream_logs(client: SandboxClient) -> None:
 
 
 async def _upload(client: SandboxClient) -> None:
-    path = f"/tmp/blaxel-jupyter-{secrets.token_hex(4)}"
+    path = f"/tmp/blaxel-jupyter-endure{secrets.token_hex(4)}"
     await client.upload(path, "text")
     await client.remove(path)
 
