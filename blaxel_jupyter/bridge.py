@@ -10,7 +10,9 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
+import math
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -21,6 +23,9 @@ T = TypeVar("T")
 
 SLICE = 0.1
 """Seconds between two looks at a waiting result: a lock wait may not be interruptible everywhere."""
+
+GRACE = 5.0
+"""Seconds that what must not be lost may go on after an interrupt, before it is given up."""
 
 _lock = threading.Lock()
 _stack = contextlib.ExitStack()
@@ -74,8 +79,8 @@ def settle(
 ) -> T:
     """Run an async function and wait for its result, also where interrupts come: they are only counted.
 
-    Nothing of it is lost: the first interrupt cancels it (unless ``cancelled`` is False: then it may
-    end), and what it has ended with is still returned. A second one gives it up.
+    Nothing of it is lost: the first interrupt cancels it (unless ``cancelled`` is False: then it has
+    ``GRACE`` seconds to end), and what it has ended with is still returned. A second one gives it up.
 
     Args:
         function: what to run.
@@ -99,14 +104,18 @@ def settle(
 
     future = spawn(work)
     told = 0
+    until = math.inf
     try:
-        while not future.done():
+        while not future.done() and time.monotonic() < until:
             concurrent.futures.wait([future], timeout=SLICE)
             if pressed() > 1:
                 break
-            if pressed() > told and scopes and cancelled:
+            if pressed() > told and scopes:
                 told = pressed()
-                portal().start_task_soon(cancel)
+                if cancelled:
+                    portal().start_task_soon(cancel)
+                else:
+                    until = time.monotonic() + GRACE
         if not future.done():
             raise KeyboardInterrupt
         for result in future.result():

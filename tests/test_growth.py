@@ -40,6 +40,9 @@ LIMIT = 9.0
 ENOUGH = 0.01
 """Seconds of CPU that the smallest of the three sizes takes at least, so that noise is small beside it."""
 
+ATTEMPTS = 3
+"""Times that a case is measured before it is believed to cost too much: others use the machine, too."""
+
 LONG = {
     "lines of a prompt": 50_000,
     "keepalives before JSON": 50_000,
@@ -183,10 +186,15 @@ def test_cost_grows_with_the_input(name: str, tmp_path: Path) -> None:
     while least < ENOUGH and n < 500_000:
         n *= 2
         least = cost(case, n, tmp_path, 1)
-    least = max(least, ENOUGH / 4)
-    double = cost(case, 2 * n, tmp_path, 1)
-    four = cost(case, 4 * n, tmp_path)
-    assert four < LIMIT * least, f"{n}: {least:.3f} s, {double:.3f} s, {four:.3f} s"
+    seen = []
+    for _ in range(ATTEMPTS):
+        least = max(cost(case, n, tmp_path, 1), ENOUGH / 4)
+        double = cost(case, 2 * n, tmp_path, 1)
+        four = cost(case, 4 * n, tmp_path)
+        if four < LIMIT * least:
+            return
+        seen.append(f"{least:.3f} s, {double:.3f} s, {four:.3f} s")
+    raise AssertionError(f"{n}: {seen}")
 
 
 def test_what_is_quadratic_is_found_out(tmp_path: Path) -> None:

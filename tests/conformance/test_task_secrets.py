@@ -168,40 +168,6 @@ def test_reprs(notebook: Kernel) -> None:
         notebook.run("back.wait()")
 
 
-@pytest.mark.parametrize("widgets", [True, False])
-def test_an_agent_that_says_the_key(notebook: Kernel, widgets: bool) -> None:
-    """In its text, its calls, its errors: masked where it is shown, exact in the data."""
-    notebook.run("%task use local")
-    shown = notebook.run(
-        f"%%task\nI say {CANARY} and so on.\n> I think {CANARY}\n$ echo out {CANARY}\n"
-        f"$ echo {CANARY} >&2; exit 3",
-        widgets=widgets,
-    )
-    assert shown.error is not None
-    assert everything(shown).count("[BLACKBOX_API_KEY masked]") > 5
-    is_clean(everything(shown), "a story")
-    said = notebook.value(
-        "_task.text, _task.tool_calls[0]['stdout'], _task.tool_calls[1]['stderr']"
-    )
-    assert all(CANARY in text for text in said)
-    for name in ("events", "tool_calls", "text_blocks", "summary"):
-        for table in (f"_task.{name}", f"TaskRuns([_task]).{name}"):
-            shown = notebook.run(f"from blaxel_jupyter.task_runs import TaskRuns\n{table}")
-            assert "<table" in shown.displays[0]["text/html"]
-            is_clean(everything(shown), table)
-    shown = notebook.run(
-        "from blaxel_jupyter import LogPanel, SandboxClient\n"
-        "run = await SandboxClient('local').exec('echo hi', wait=True)\n"
-        "panel = LogPanel(run, _task)\nwhile panel.flush(): pass\ndisplay(panel, panel.logs)",
-        widgets=True,
-    )
-    assert shown.error is None, shown.lines
-    is_clean(everything(shown), "a panel of a process and a task")
-    shown = notebook.run("%task_logs {_task.run_id} {_task.run_id}", widgets=widgets)
-    is_clean(everything(shown), "two runs")
-    notebook.run("%task use blackbox")
-
-
 def test_steps_of_the_local_agent_do_not_have_it(notebook: Kernel) -> None:
     """The local service and what its agent runs get no credential of the user's."""
     notebook.run("%task use local")
@@ -241,3 +207,40 @@ def test_an_answer_that_repeats_the_key(
         server._server.faults.clear()
         assert shown.error is not None
         is_clean(everything(shown), f"the error of {cell!r}")
+
+
+# The last one: from here on the key is in what the user typed himself, history and prompts.
+
+
+@pytest.mark.parametrize("widgets", [True, False])
+def test_an_agent_that_says_the_key(notebook: Kernel, widgets: bool) -> None:
+    """In its text, its calls, its errors: masked where it is shown, exact in the data."""
+    notebook.run("%task use local")
+    shown = notebook.run(
+        f"%%task\nI say {CANARY} and so on.\n> I think {CANARY}\n$ echo out {CANARY}\n"
+        f"$ echo {CANARY} >&2; exit 3",
+        widgets=widgets,
+    )
+    assert shown.error is not None
+    assert everything(shown).count("[BLACKBOX_API_KEY masked]") > 5
+    is_clean(everything(shown), "a story")
+    said = notebook.value(
+        "_task.text, _task.tool_calls[0]['stdout'], _task.tool_calls[1]['stderr']"
+    )
+    assert all(CANARY in text for text in said)
+    for name in ("events", "tool_calls", "text_blocks", "summary"):
+        for table in (f"_task.{name}", f"TaskRuns([_task]).{name}"):
+            shown = notebook.run(f"from blaxel_jupyter.task_runs import TaskRuns\n{table}")
+            assert "<table" in shown.displays[0]["text/html"]
+            is_clean(everything(shown), table)
+    shown = notebook.run(
+        "from blaxel_jupyter import LogPanel, SandboxClient\n"
+        "run = await SandboxClient('local').exec('echo hi', wait=True)\n"
+        "panel = LogPanel(run, _task)\nwhile panel.flush(): pass\ndisplay(panel, panel.logs)",
+        widgets=True,
+    )
+    assert shown.error is None, shown.lines
+    is_clean(everything(shown), "a panel of a process and a task")
+    shown = notebook.run("%task_logs {_task.run_id} {_task.run_id}", widgets=widgets)
+    is_clean(everything(shown), "two runs")
+    notebook.run("%task use blackbox")
