@@ -194,7 +194,11 @@ class _Stage:
         await self._raw(response, data, request.headers.get("range"))
 
     async def _raw(self, response: Response, data: bytes, asked: str | None) -> None:
-        headers: dict[str, str | None] = {"Content-Type": "text/plain", "Accept-Ranges": "bytes"}
+        headers: dict[str, str | None] = {
+            "Content-Type": "text/plain",
+            "Content-Disposition": "attachment",
+            "Accept-Ranges": "bytes",
+        }
         try:
             spans = parse_range(asked, len(data)) if asked else []
         except ValueError as refused:

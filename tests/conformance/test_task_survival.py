@@ -257,7 +257,7 @@ def test_kernel_dies_and_a_new_one_has_everything(folder: Path) -> None:
     for line in (
         *TEXT.splitlines(),
         "> bash: sleep .3; echo three",
-        "    three",
+        "  │ three",
         "~ Why is that so?",
     ):
         assert shown.stdout.splitlines().count(line) == 1, line
