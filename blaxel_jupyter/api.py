@@ -24,6 +24,7 @@ from blaxel_jupyter.errors import (
     StatusError,
     TransportError,
     is_passing,
+    is_passing_there,
 )
 from blaxel_jupyter.folder import Folder
 from blaxel_jupyter.follow import FILES
@@ -57,13 +58,6 @@ def _may_pass(error: BlaxelError) -> bool:
     if isinstance(error, ProtocolError):
         return error.data.lstrip()[:1] in {b"", b"{", b"["}
     return is_passing(error)
-
-
-def _may_pass_there(error: BlaxelError) -> bool:
-    """Tell the same of a server that has answered as a sandbox before: another answer is not its own."""
-    if isinstance(error, StatusError) and error.status_code == 500:
-        return True
-    return isinstance(error, ProtocolError) or _may_pass(error)
 
 
 class SandboxApi:
@@ -165,7 +159,7 @@ class SandboxApi:
         name = quote(process.name, safe="")
 
         async def read(path: str, **options: Any) -> Any:
-            options = {"may_pass": _may_pass_there, **options}
+            options = {"may_pass": is_passing_there, **options}
             return await self._read(path, patience=patience, report=report, **options)
 
         async def facts() -> Process:

@@ -155,3 +155,10 @@ def is_passing(error: BlaxelError) -> bool:
     if isinstance(error, StatusError):
         return error.status_code in PASSING or error.retryable
     return isinstance(error, TransportError)
+
+
+def is_passing_there(error: BlaxelError) -> bool:
+    """Tell the same of a server that has told about this before: no 500 and no page is its own."""
+    if isinstance(error, StatusError) and error.status_code == 500:
+        return True
+    return isinstance(error, ProtocolError) or is_passing(error)

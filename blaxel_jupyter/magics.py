@@ -172,9 +172,8 @@ class BlaxelMagics(Magics):
         with interruptible():
             begin = self._exec(line, body or "") if magic == "sandbox_exec" else None
             shown = self._logs(line) if magic != "sandbox_exec" else None
-        with (
-            interrupts() as pressed
-        ):  # from the start on: one that got lost would leave a process behind
+        # Counted from the start on: an interrupt that got lost would leave a process behind.
+        with interrupts() as pressed:
             if begin is not None:
                 shown = begin(pressed)
             if shown is not None:

@@ -21,6 +21,7 @@ from blaxel_jupyter.errors import (
     ProtocolError,
     StatusError,
     TransportError,
+    is_passing,
 )
 from blaxel_jupyter.retries import retried
 from blaxel_jupyter.task import Task, TaskStatus
@@ -116,10 +117,16 @@ class TaskApi:
     # Reads ----------------------------------------------------------------------------------------------
 
     async def status(
-        self, run_id: str, *, patience: float = READ_PATIENCE, report: Report | None = None
+        self,
+        run_id: str,
+        *,
+        patience: float = READ_PATIENCE,
+        may_pass: Callable[[BlaxelError], bool] = is_passing,
+        report: Report | None = None,
     ) -> TaskStatus:
-        """Read how a run stands."""
-        answer = await self._read(f"/tasks/{_segment(run_id)}/status", patience, report)
+        """Read how a run stands; ``report`` is told what is wrong while the read is being repeated."""
+        path = f"/tasks/{_segment(run_id)}/status"
+        answer = await self._read(path, patience, may_pass, report)
         return TaskStatus.parse(answer)
 
     async def details(self, run_id: str, *, patience: float = READ_PATIENCE) -> dict[str, Any]:
@@ -214,11 +221,17 @@ class TaskApi:
             raise _clearer(error, path) from error.__cause__
         return read_json(answer.body)
 
-    async def _read(self, path: str, patience: float, report: Report | None = None) -> Any:
+    async def _read(
+        self,
+        path: str,
+        patience: float,
+        may_pass: Callable[[BlaxelError], bool] = is_passing,
+        report: Report | None = None,
+    ) -> Any:
         async def attempt() -> Any:
             try:
                 answer = await self._ask("GET", path)
-            except (TransportError, StatusError):
+            except (ProtocolError, TransportError, StatusError):
                 if report is not None:
                     report("connection lost; trying again")
                 raise
@@ -226,7 +239,7 @@ class TaskApi:
                 report(None)
             return answer
 
-        return await retried(attempt, patience=patience)
+        return await retried(attempt, patience=patience, may_pass=may_pass)
 
     def _forget(self, error: TransportError | StatusError) -> None:
         """Look for the service again: a local one that was gone, or a key that was refused."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -21,6 +22,7 @@ from blaxel_jupyter.errors import (
     ProtocolError,
     TransportError,
     is_passing,
+    is_passing_there,
 )
 from blaxel_jupyter.json_values import text_of
 from blaxel_jupyter.masks import Masks
@@ -330,10 +332,9 @@ class TaskClient:
     async def _log(self, run: TaskRun, *, deltas: bool = True, raw: bool = False) -> TaskLog:
         """Read the log, again where it came cut, and the longest of what came in the end."""
         best: TaskLog | None = None
+        read = partial(self._api.log, run.run_id, deltas=deltas, raw=raw)
         for _ in range(3):
-            log: TaskLog = await retried(
-                lambda: self._api.log(run.run_id, deltas=deltas, raw=raw), patience=READ_PATIENCE
-            )
+            log: TaskLog = await retried(read, patience=READ_PATIENCE, may_pass=_may_pass(run))
             if best is None or log.whole or len(log.read) > len(best.read):
                 best = log
             if log.whole:
@@ -382,7 +383,7 @@ class TaskClient:
             run.end()
         except BlaxelError as caught:
             error = caught
-            if is_passing(caught):
+            if _may_pass(run)(caught):
                 error = FollowError(
                     f"Following run {run.run_id} stopped after {len(run.events)} events: {caught} "
                     "Await the run to go on.",
@@ -394,22 +395,28 @@ class TaskClient:
             run.release(error)
 
 
+def _may_pass(run: TaskRun) -> Callable[[BlaxelError], bool]:
+    return is_passing if run.status_raw is None else is_passing_there
+
+
 @dataclass(frozen=True, slots=True)
 class _Reads:
     """The reads of one run's follow."""
 
     api: TaskApi
     run: TaskRun
-    whole_log: Callable[[TaskRun], Any]
+    whole_log: Callable[[TaskRun], Awaitable[TaskLog]]
 
     async def status(self) -> TaskStatus:
         return await self.api.status(
-            self.run.run_id, patience=FOLLOW_PATIENCE, report=self.run.tell_trouble
+            self.run.run_id,
+            patience=FOLLOW_PATIENCE,
+            may_pass=_may_pass(self.run),
+            report=self.run.tell_trouble,
         )
 
     async def log(self) -> TaskLog:
-        log: TaskLog = await self.whole_log(self.run)
-        return log
+        return await self.whole_log(self.run)
 
     async def glance(self) -> TaskLog:
         return await self.api.log(self.run.run_id)

@@ -19,7 +19,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from blaxel_jupyter.ending import end
-from blaxel_jupyter.errors import BlaxelError, ProtocolError, StatusError, is_passing
+from blaxel_jupyter.errors import BlaxelError, ProtocolError, StatusError, is_passing_there
 from blaxel_jupyter.fold import TERMINAL
 from blaxel_jupyter.json_values import is_json
 from blaxel_jupyter.replays import HEADS, Held, Replay, Sorter, is_told, key_of
@@ -163,7 +163,7 @@ class TaskFollow:
         error = None if reader.cancelled() else reader.exception()
         self._cut = error is not None
         self._asked = error.retry_after if isinstance(error, StatusError) else 0.0
-        if error is not None and not (isinstance(error, BlaxelError) and is_passing(error)):
+        if error is not None and not (isinstance(error, BlaxelError) and is_passing_there(error)):
             raise error
         self._run.tell_trouble("connection lost; trying again" if error else None)
 

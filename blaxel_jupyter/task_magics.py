@@ -139,9 +139,8 @@ class TaskMagics(Magics):
         with interruptible():
             begin = self._start(line, body or "") if magic == "task" else None
             shown = self._logs(line) if magic != "task" else None
-        with (
-            interrupts() as pressed
-        ):  # from the start on: one that got lost would leave a run behind
+        # Counted from the start on: an interrupt that got lost would leave a run behind.
+        with interrupts() as pressed:
             if begin is not None:
                 shown = begin(pressed)
             if shown is not None:

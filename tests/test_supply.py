@@ -103,8 +103,8 @@ def test_an_index_that_does_not_answer_is_said() -> None:
 
 def test_the_index_is_pips_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """What pip is configured to use is asked, and no address stands in this repository."""
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/root/simple/")
-    assert known.index() == "http://127.0.0.1:9/root/pypi"
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/index/simple/")
+    assert known.index() == "http://127.0.0.1:9/index/pypi"
 
 
 def test_the_command_prints_the_table_and_fails_on_nothing() -> None:

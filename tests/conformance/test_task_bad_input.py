@@ -260,7 +260,7 @@ def test_several_of_which_one_is_cut(notebook: Kernel, server: TaskImitation) ->
     assert "'nobody'" in lines[2]
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 500])
+@pytest.mark.parametrize("status", [401, 403, 404])
 @pytest.mark.parametrize("prefix", ["", "%%time\n"], ids=["awaiting", "blocking"])
 def test_refusal_in_mid_follow(
     notebook: Kernel, server: TaskImitation, status: int, prefix: str
@@ -274,13 +274,33 @@ def test_refusal_in_mid_follow(
     server.fail(TaskFault("status", "/tasks/", status=status, times=1000))
     server.refuse(0.0)
     running.finish()
-    kind = {401: "AuthError", 403: "AuthError", 404: "NotFoundError", 500: "StatusError"}[status]
+    kind = {401: "AuthError", 403: "AuthError", 404: "NotFoundError"}[status]
     told(server, running, kind, ends=".")
     told_before = notebook.value("len(_task.events)")
     assert told_before == 30
     text = notebook.value("_task.text")
     assert truth(LIVE.events)["text"].startswith(text)
     assert text
+
+
+@pytest.mark.parametrize("body", [None, b"<html><body>maintenance</body></html>"])
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_service_that_stumbles_in_mid_follow(
+    notebook: Kernel, server: TaskImitation, status: int, body: bytes | None
+) -> None:
+    """A 500, or a page, of a service that has told about the run is no end: it is asked again."""
+    script = replace(LIVE.held(30), run_id=f"held-stumbles-{status}-{body is None}")
+    server.add(script)
+    server.go_on(script.run_id)
+    running = notebook.start(f"%task_logs {script.run_id} -f").until("> bash: echo")
+    body = body if status == 500 or body else b"not JSON"
+    server.fail(TaskFault("status", "/tasks/", status=status, body=body, times=2))
+    server.refuse(0.0)
+    server.let_go(script.run_id)
+    running.finish()
+    assert running.error is None, running.lines
+    assert notebook.value("_task.text") == truth(LIVE.events)["text"]
+    assert notebook.value("_task.status") == "completed"
 
 
 def test_service_stays_away_in_mid_follow(notebook: Kernel, server: TaskImitation) -> None:
