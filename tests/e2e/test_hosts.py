@@ -60,7 +60,9 @@ def test_notebook_7(page: Page, tmp_path: Path) -> None:
         notebook = document(SETUP, f"%%sandbox_exec\n{command}")
         (server.folder / "seven.ipynb").write_text(json.dumps(notebook), "utf-8")
         page.goto(f"{server.url}/notebooks/seven.ipynb?token={server.token}")
-        # A cell that is run before the kernel is there only opens a dialog that asks for one.
+        # A cell that is run before the kernel is there only opens a dialog that asks for one. The indicator
+        # says idle then, too; the status beside the menu fades only when it has been told of a kernel.
+        expect(page.locator(".jp-NotebookKernelStatus-fade")).to_have_text("")
         page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for()
         run_cell(page, 0)
         expect(page.locator(".jp-Cell").nth(0)).to_contain_text("Selected: local")
