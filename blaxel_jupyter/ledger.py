@@ -102,22 +102,14 @@ class Ledger:
         if end < 0:
             return []
         opened, self._open = self._open, start + end + 1
-        lines = self.store.read(opened, start) + data[:end] if opened < start else data[:end]
-        return [Rows(self.stream, piece) for piece in self._pieces(lines, opened)]
-
-    def _pieces(self, lines: bytes, at: int) -> Iterator[Lines]:
-        """Halve lines, which are in the store at ``at``, until a piece is small enough to be handled."""
-        middle = -1
-        if len(lines) > BLOCK_BYTES or (
-            len(lines) > BLOCK_ROWS and lines.count(b"\n") >= BLOCK_ROWS
-        ):
-            middle = lines.rfind(b"\n", 0, len(lines) // 2)
-            middle = middle if middle >= 0 else lines.find(b"\n", len(lines) // 2)
-        if middle < 0:
-            yield Lines(lines, partial(self.store.read, at, at + len(lines)))
-            return
-        yield from self._pieces(lines[:middle], at)
-        yield from self._pieces(lines[middle + 1 :], at + middle + 1)
+        rows = []
+        for begin, stop, ends in _pieces(data, 0, end):
+            lines, at = data[begin:stop], start + begin
+            if begin == 0 and opened < start:
+                lines, at = self.store.read(opened, start) + lines, opened
+            read = partial(self.store.read, at, at + len(lines))
+            rows.append(Rows(self.stream, Lines(lines, read, ends)))
+        return rows
 
     def skip(self, missing: int | None, to: int) -> list[Rows]:
         """Record that bytes are lost and go on at offset ``to``; None is an unknown number of them."""
@@ -257,6 +249,38 @@ class Ledger:
             f"{truth.count(chr(10), 0, kept) + 1} on; the lines below replace them"
         )
         return [Rows("system", Lines(notice.encode()), "notice"), *self.commit(keep, data[keep:])]
+
+
+def _pieces(
+    data: bytes, begin: int, end: int, ends: int | None = None
+) -> Iterator[tuple[int, int, int]]:
+    r"""Halve the lines between two places until a piece is small enough to be handled; copy nothing.
+
+    Counting costs more than copying, so nothing is counted twice.
+
+    Args:
+        data: what they are in.
+        begin: where they begin.
+        end: where they end, without the last ``\n``.
+        ends: how many ``\n`` are in between; None if that was not counted.
+
+    Yields:
+        Each piece's ``begin``, ``end`` and ``ends``.
+    """
+    size, middle = end - begin, -1
+    if ends is None and size <= BLOCK_BYTES:
+        ends = data.count(b"\n", begin, end)
+    if ends is None or ends >= BLOCK_ROWS:
+        half = begin + size // 2
+        middle = data.rfind(b"\n", begin, half)
+        middle = middle if middle >= 0 else data.find(b"\n", half, end)
+    if middle < 0:
+        yield begin, end, 0 if ends is None else ends
+        return
+    first = None if ends is None else data.count(b"\n", begin, middle)
+    yield from _pieces(data, begin, middle, first)
+    rest = None if ends is None or first is None else ends - first - 1
+    yield from _pieces(data, middle + 1, end, rest)
 
 
 def _common_prefix(one: AnyStr, other: AnyStr) -> int:

@@ -130,14 +130,17 @@ class Lines:
     Args:
         data: The bytes, without the last line's end.
         read: Returns the same bytes at any time and on any thread.
+        ends: How many ``\n`` the bytes have, where that was counted already.
     """
 
     __slots__ = ("_n", "_read", "_texts", "data")
 
-    def __init__(self, data: bytes, read: Callable[[], bytes] | None = None) -> None:
+    def __init__(
+        self, data: bytes, read: Callable[[], bytes] | None = None, ends: int | None = None
+    ) -> None:
         self.data = data
         self._read = read
-        self._n = data.count(b"\n") + 1
+        self._n = (data.count(b"\n") if ends is None else ends) + 1
         self._texts: list[str] | None = None
 
     def __len__(self) -> int:
