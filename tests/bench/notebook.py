@@ -91,8 +91,11 @@ class Costs:
         self._worked = self._page.cpu_times()
 
     def figures(self) -> Sample:
-        """Return the kernel's figures, ``page_cpu`` beside them."""
-        worked = self._page.cpu_times()
+        """Return the kernel's figures, ``page_cpu`` beside them if the page is still there."""
+        try:
+            worked = self._page.cpu_times()
+        except psutil.NoSuchProcess:
+            return self._kernel.figures()
         page = worked.user + worked.system - self._worked.user - self._worked.system
         return self._kernel.figures() | {"page_cpu": page}
 

@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,10 @@ class Result:
         return self.lines / self.seconds
 
 
+class PageEndedError(Exception):
+    """The page's process was ended."""
+
+
 class Tab:
     """One page of Chromium, spoken to over its debugging protocol."""
 
@@ -113,10 +118,27 @@ class Tab:
         self._calls += 1
         socket.send(json.dumps({"id": self._calls, "method": method, "params": parameters}))
         while (reply := json.loads(socket.recv())).get("id") != self._calls:
-            pass
+            if reply.get("method") == "Inspector.targetCrashed":
+                raise PageEndedError
         if "error" in reply:
             raise RuntimeError(f"{method}: {reply['error']['message']}")
         return reply["result"]
+
+    @contextlib.contextmanager
+    def ended_after(self, seconds: float) -> Iterator[None]:
+        """End the page, also one that answers nothing any more, if the block takes too long.
+
+        Raises:
+            PageEndedError: it did. The next address that is opened has a new process.
+        """
+        self.call("Inspector.enable")
+        crash = json.dumps({"id": 0, "method": "Page.crash"})
+        timer = threading.Timer(seconds, self._socket.send, [crash])
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def trace(self) -> None:
         """Begin to record the tasks of all threads."""

@@ -1,8 +1,8 @@
 """A connection that breaks when much output is there already: how much is downloaded again.
 
 The process waits until the connection was cut, then writes one line more; what the server sends from the cut
-until that line is here is counted, all of it, by the server. A contender that lost lines before the cut is cut
-off when nothing more comes; one that the line never reaches is told with what it downloaded in vain.
+until that line is here is counted, all of it, by the server. A contender that lost lines before is cut off
+when nothing more comes; one that the line never reaches is told with what it downloaded in vain.
 """
 
 from __future__ import annotations
