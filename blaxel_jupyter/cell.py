@@ -96,6 +96,31 @@ class Waiting(ABC):
         self._finish()
 
 
+Begin = Callable[[Pressed], Waiting | None]
+"""Begins what a cell asks for, where interrupts are counted; None if there is nothing to wait for."""
+
+
+def waited(begin: Begin | None) -> None:
+    """Begin what a cell asks for, and wait for it, in a cell that blocks.
+
+    Interrupts are counted from the start on: one that got lost would leave a process or a run behind.
+    """
+    with interrupts() as pressed:
+        shown = begin(pressed) if begin is not None else None
+        if shown is not None:
+            shown.wait(pressed)
+
+
+async def awaited(ask: Callable[[], Begin | Waiting | None]) -> None:
+    """Read what a cell asks for, begin it, and wait for it, in a cell that awaits."""
+    with interruptible():
+        asked = ask()
+    with interrupts() as pressed:
+        shown = asked if asked is None or isinstance(asked, Waiting) else asked(pressed)
+        if shown is not None:
+            await shown.wait_async(pressed)
+
+
 class Cell(Waiting, Generic[R]):
     """One run shown in one cell.
 

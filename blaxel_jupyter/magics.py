@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from argparse import Namespace
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -18,7 +19,7 @@ from IPython.display import display
 from traitlets import Enum, Unicode
 
 from blaxel_jupyter import complete
-from blaxel_jupyter.cell import Pressed, Show, interruptible, interrupts
+from blaxel_jupyter.cell import Pressed, Show, awaited, waited
 from blaxel_jupyter.client import SandboxClient, made_up_name
 from blaxel_jupyter.frontend import Awaiter
 from blaxel_jupyter.options import called, display_mode, parsed, settled, variable_name
@@ -142,11 +143,7 @@ class BlaxelMagics(Magics):
         The body is taken literally. The run (status, exact stdout and stderr, a table of the lines) is
         in ``_sandbox``, or the variable of ``-o``, from the start.
         """
-        begin = self._exec(line, cell)
-        with interrupts() as pressed:
-            shown = begin(pressed) if begin is not None else None
-            if shown is not None:
-                shown.wait(pressed)
+        waited(self._exec(line, cell))
 
     @magic_arguments()
     @argument("process", help="name or pid")
@@ -169,15 +166,10 @@ class BlaxelMagics(Magics):
     async def awaited(self, magic: str, line: str, body: str | None = None) -> None:
         """Run one of the waiting magics in a cell that awaits; IPython's ``$var`` and ``{expr}`` count."""
         line = self.shell.var_expand(line, 1)
-        with interruptible():
-            begin = self._exec(line, body or "") if magic == "sandbox_exec" else None
-            shown = self._logs(line) if magic != "sandbox_exec" else None
-        # Counted from the start on: an interrupt that got lost would leave a process behind.
-        with interrupts() as pressed:
-            if begin is not None:
-                shown = begin(pressed)
-            if shown is not None:
-                await shown.wait_async(pressed)
+        if magic == "sandbox_exec":
+            await awaited(partial(self._exec, line, body or ""))
+        else:
+            await awaited(partial(self._logs, line))
 
     def close(self) -> None:
         """Close the clients' connections; runs that are still followed open new ones."""

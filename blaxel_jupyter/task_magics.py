@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from IPython.core.error import UsageError
@@ -17,7 +18,7 @@ from IPython.display import display
 from traitlets import Enum
 
 from blaxel_jupyter import complete, credentials
-from blaxel_jupyter.cell import Pressed, Show, Waiting, interruptible, interrupts
+from blaxel_jupyter.cell import Pressed, Show, awaited, waited
 from blaxel_jupyter.errors import BlaxelError, CredentialsError
 from blaxel_jupyter.options import called, display_mode, parsed, settled, variable_name
 from blaxel_jupyter.panel import static
@@ -127,24 +128,16 @@ class TaskMagics(Magics):
         """
         if cell is None:
             return self._line(line)
-        begin = self._start(line, cell)
-        with interrupts() as pressed:
-            shown = begin(pressed) if begin is not None else None
-            return shown.wait(pressed) if shown is not None else None
+        waited(self._start(line, cell))
+        return None
 
     async def awaited(self, magic: str, line: str, body: str | None = None) -> None:
         """Run one of the waiting magics in a cell that awaits; IPython's ``$var`` and ``{expr}`` count."""
         line = self.shell.var_expand(line, 1)
-        shown: Waiting | None
-        with interruptible():
-            begin = self._start(line, body or "") if magic == "task" else None
-            shown = self._logs(line) if magic != "task" else None
-        # Counted from the start on: an interrupt that got lost would leave a run behind.
-        with interrupts() as pressed:
-            if begin is not None:
-                shown = begin(pressed)
-            if shown is not None:
-                await shown.wait_async(pressed)
+        if magic == "task":
+            await awaited(partial(self._start, line, body or ""))
+        else:
+            await awaited(partial(self._logs, line))
 
     def close(self) -> None:
         """Close the clients' connections; runs that are still followed open new ones."""

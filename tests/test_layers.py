@@ -118,7 +118,7 @@ LAYERS = {
     "local.answers": "| starlette",
     "local.app": "__init__ local.answers local.files local.guard local.routes local.sandboxes"
     " local.task_routes local.tasks | starlette",
-    "local.capture": "process local.holes local.limits |",
+    "local.capture": "process local.holes local.limits local.waiters |",
     "local.door": "| uvicorn",
     "local.facts": "| msgspec",
     "local.family": "|",
@@ -126,7 +126,7 @@ LAYERS = {
     "local.guard": "local local.answers local.sandboxes | starlette",
     "local.holes": "|",
     "local.limits": "|",
-    "local.live_run": "clock parts local.task_store |",
+    "local.live_run": "clock parts local.task_store local.waiters |",
     "local.processes": "local.capture local.facts local.family local.private local.refusals local.spawn |",
     "local.refusals": "|",
     "local.private": "|",
@@ -144,6 +144,7 @@ LAYERS = {
     "local.task_store": "parts |",
     "local.tasks": "clock parts local.agent local.live_run local.refusals local.replay local.sandboxes"
     " local.task_store |",
+    "local.waiters": "|",
     "local.watchman": "local.family local.limits local.sandboxes |",
 }
 

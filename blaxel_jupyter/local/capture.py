@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from blaxel_jupyter.local import holes, limits
+from blaxel_jupyter.local.waiters import Waiters
 from blaxel_jupyter.process import TRUNCATED
 
 Stream = Literal["stdout", "stderr"]
@@ -94,7 +95,8 @@ class Log:
         """Bytes at the end of each file whose order could not be noted: the disk was full."""
         self._records = 0
         self._last = 0
-        self._waiting: set[asyncio.Future[None]] = set()
+        self.waiters = Waiters()
+        """Whoever waits until there may be more to read."""
         self._files: dict[Stream, int] = {}
         self._index = -1
         self._most = limits.most_log()
@@ -152,7 +154,7 @@ class Log:
                 if self.sizes[stream] >= self._next_look[stream]:
                     self._make_room(stream, file)
         if gained:
-            self._notify()
+            self.waiters.wake()
 
     def _record(self, stream: Stream, more: int) -> None:
         length, records = more if stream == "stdout" else -more, self._records
@@ -185,25 +187,7 @@ class Log:
                 os.close(file)
             self._files.clear()
         self.ended = True
-        self._notify()
-
-    def _notify(self) -> None:
-        for future in self._waiting:
-            if not future.done():
-                future.set_result(None)
-        self._waiting.clear()
-
-    async def changed(self, seconds: float) -> None:
-        """Wait until there may be more to read, at most ``seconds``."""
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.add(future)
-        try:
-            async with asyncio.timeout(seconds):
-                await future
-        except TimeoutError:
-            pass
-        finally:
-            self._waiting.discard(future)
+        self.waiters.wake()
 
     def tail(self, stream: Stream, limit: int) -> tuple[bytes, bool]:
         """Return the last ``limit`` bytes written to a stream, and whether there were more."""

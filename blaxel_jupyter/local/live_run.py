@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from blaxel_jupyter.clock import Clock
 from blaxel_jupyter.local.task_store import Run
+from blaxel_jupyter.local.waiters import Waiters
 from blaxel_jupyter.parts import Event, Part, Parts, each_event
 
 MAX_EVENTS = 50_000
@@ -105,7 +106,8 @@ class LiveRun:
         self._bytes = 0
         self._dropped = Mark()
         self._changed_at: list[int] = []
-        self._waiting: set[asyncio.Future[None]] = set()
+        self.waiters = Waiters()
+        """Readers that wait until there may be more to read."""
 
     def now(self) -> int:
         """Return the time in Unix milliseconds, by the run's own clock."""
@@ -141,7 +143,7 @@ class LiveRun:
         self._events.append((encoded, Mark(len(self.parts), self.parts.written)))
         self._bytes += len(encoded.data)
         self._drop()
-        self.wake()
+        self.waiters.wake()
         return position
 
     def _drop(self) -> None:
@@ -157,26 +159,6 @@ class LiveRun:
             end += 1
         del self._events[:end]
         self._first += end
-
-    def wake(self) -> None:
-        """Let waiting readers look again."""
-        for future in self._waiting:
-            if not future.done():
-                future.set_result(None)
-        self._waiting.clear()
-
-    async def changed(self, seconds: float) -> bool:
-        """Wait until there may be more to read, at most ``seconds``; whether there may be."""
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.add(future)
-        try:
-            async with asyncio.timeout(seconds):
-                await future
-        except TimeoutError:
-            return False
-        finally:
-            self._waiting.discard(future)
-        return True
 
     def events(self) -> list[Encoded]:
         """Return all events so far: the parts' for what was dropped, then the buffer's."""

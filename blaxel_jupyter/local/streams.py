@@ -141,7 +141,7 @@ async def follow(
             elif process.log.ended:
                 break
             else:
-                await process.log.changed(left if (left := due - clock()) > 0 else period)
+                await process.log.waiters.woken(left if (left := due - clock()) > 0 else period)
             if clock() >= due and encoder.at_line_start and not process.log.ended:
                 yield keepalive
                 due = clock() + period

@@ -217,7 +217,7 @@ class Tasks:
         if outcome.status != "interrupted":
             live.parts.close()
         live.ended.set()
-        live.wake()
+        live.waiters.wake()
         self._save(live)
 
     async def stop(self, run_id: str) -> None:
@@ -343,7 +343,7 @@ class Tasks:
                     yield found
                 elif live.ended.is_set():
                     return
-                elif not await live.changed(KEEPALIVE):
+                elif not await live.waiters.woken(KEEPALIVE):
                     yield []
         finally:
             live.readers -= 1
