@@ -130,11 +130,12 @@ class Follow:
     # The raw files ------------------------------------------------------------------------------------
 
     async def _by_files(self) -> AsyncGenerator[Batch, None]:
+        ended = await self._end.reached() if self._process.ended else None
         wake = Wake(self._reads.folder, self._process.name, self._ledgers, self._clock)
         began = self._clock()
         probe_at = began + QUICKEST
         try:
-            while True:
+            while ended is None:
                 grown = await wake.wait(probe_at)
                 got = False
                 for stream in self._ledgers:

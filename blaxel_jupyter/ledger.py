@@ -167,7 +167,7 @@ class Ledger:
 
     def hole(self, data: bytes) -> tuple[int, int] | None:
         """Find NULs in a block at the next offset that may be a freed head: where they begin and end."""
-        at = data.find(bytes(HOLE))
+        at = data.find(bytes(HOLE)) if b"\0" in data else -1  # one byte is found much faster
         if at < 0:
             return None
         rest = data[at:]
