@@ -1,6 +1,6 @@
 """Race our client, panel and tables against what people use today: ``python -m tests.bench``.
 
-Each contender runs in a process of its own, each server in another; all rows take about 25 minutes on a
+Each contender runs in a process of its own, each server in another; all rows take about 45 minutes on a
 quiet machine. ``python -m tests.bench text frames --repeat 3 --markdown`` runs some rows, ``--quick`` each
 once at its smallest size. Memory is the peak above what the process had after its imports.
 """
