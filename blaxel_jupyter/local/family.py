@@ -40,13 +40,20 @@ def members(roots: Roots) -> list[int]:
 
     A session and a parent are clues only while the shell lives: later their numbers may be a stranger's.
     """
-    found: set[int] = set()
     lives = roots.shell > 0
-    everybody = sorted(_everybody())  # by pid: most parents stand before their children
-    for each in everybody:
+    children: dict[int, list[int]] = {}
+    new = []
+    for each in _everybody():
+        children.setdefault(each.parent, []).append(each.pid)
         near = lives and (each.session == roots.shell or each.parent == roots.keeper)
-        if near or each.parent in found or _mark(each.pid) == roots.key:
-            found.add(each.pid)
+        if near or _mark(each.pid) == roots.key:
+            new.append(each.pid)
+    found: set[int] = set()
+    while new:
+        pid = new.pop()
+        if pid not in found:
+            found.add(pid)
+            new += children.get(pid, ())
     return sorted(found - {roots.keeper, os.getpid()})
 
 

@@ -367,9 +367,12 @@ class Processes:
 
     def _signal(self, process: LocalProcess, number: signal.Signals, status: str) -> None:
         facts = process.facts
-        if spawn.read_ending(self._ending(process)) is not None:
-            raise NotRunningError  # it has ended a moment ago: the group may be a stranger's
         kill = number == signal.SIGKILL
+        if spawn.read_ending(self._ending(process)) is not None:
+            # It has ended a moment ago: its group may be a stranger's, what carries its mark is not.
+            if not kill or not family.end(family.Roots(facts.key)):
+                raise NotRunningError
+            return
         if not (family.end(process.roots) if kill else family.send(process.roots, number)):
             raise NotRunningError
         facts.status = status

@@ -162,13 +162,16 @@ def test_the_kernel_bounds_a_bomb_of_somebody_who_is_not_root() -> None:
         child.communicate(timeout=30)  # the end of its input lets them go
 
 
+SLEEP = f"sleep 300.{os.getpid()}"
+"""What no other test waits with: others run beside these."""
+
 DAEMONS = {
-    "session": "setsid sleep 300",
-    "orphan": "(setsid sh -c 'sleep 300 & exit' &)",
-    "no mark": "env -i setsid /bin/sleep 300",
-    "orphan without mark": "(env -i setsid /bin/sh -c '/bin/sleep 300 & exit' &)",
-    "deaf": "setsid sh -c 'trap \"\" TERM HUP INT; while :; do sleep 300; done'",
-    "nohup": "nohup sleep 300 >/dev/null 2>&1",
+    "session": f"setsid {SLEEP}",
+    "orphan": f"(setsid sh -c '{SLEEP} & exit' &)",
+    "no mark": f"env -i setsid /bin/{SLEEP}",
+    "orphan without mark": f"(env -i setsid /bin/sh -c '/bin/{SLEEP} & exit' &)",
+    "deaf": f"setsid sh -c 'trap \"\" TERM HUP INT; while :; do {SLEEP}; done'",
+    "nohup": f"nohup {SLEEP} >/dev/null 2>&1",
 }
 
 
@@ -180,7 +183,7 @@ def sleepers() -> set[int]:
             words = path.read_bytes().split(b"\0")
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if words[0].endswith(b"sleep") and words[1:2] == [b"300"]:
+        if words[0].endswith(b"sleep") and words[1:2] == [SLEEP.split()[1].encode()]:
             found.add(int(path.parent.name))
     return {pid for pid in found if alive(pid)}
 
@@ -230,7 +233,7 @@ def test_a_deleted_sandbox_leaves_nothing_running(service: LocalService) -> None
     with service.client("") as control:
         control.post("/v0/sandboxes", json={"metadata": {"name": "doomed"}})
         with service.client("/sandboxes/doomed") as client:
-            run(client, "setsid sleep 300 >/dev/null 2>&1 & sleep 300 & echo done")
+            run(client, f"setsid {SLEEP} >/dev/null 2>&1 & {SLEEP} & echo done")
             until(lambda: len(sleepers() - before) == 2)
         assert control.delete("/v0/sandboxes/doomed").status_code == 200
     until(lambda: not sleepers() - before)

@@ -56,6 +56,17 @@ SELECTED = """body => {
 }"""
 
 
+STANDS = """async () => {
+  const body = document.querySelector('.bxl-body');
+  const frame = () => new Promise(requestAnimationFrame);
+  for (let same = 0, before = -1; same < 20; await frame()) {
+    same = body.scrollTop === before ? same + 1 : 0;
+    before = body.scrollTop;
+  }
+}"""
+"""Wait until the page does not scroll any more."""
+
+
 def row(page: Page, text: str) -> Locator:
     """Return the one row that says this."""
     return page.locator(".bxl-row", has_text=text).first
@@ -328,6 +339,7 @@ def test_keys_are_about_what_is_on_screen(notebook: Notebook) -> None:
     for _ in range(30):
         page.keyboard.press("PageDown")
     expect(page.locator(".bxl-current")).to_have_count(0)
+    page.evaluate(STANDS)
     seen = page.locator(".bxl-row", has_text="INFO").first.inner_text()
     before = row(page, seen).bounding_box()
     page.keyboard.press("Z")
