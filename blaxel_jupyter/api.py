@@ -265,8 +265,8 @@ class SandboxApi:
 
 
 def _texts(answer: Any) -> dict[str, str]:
-    """Read the server's log of both streams."""
-    if not isinstance(answer, dict):
+    """Read the server's log of both streams; what names none of its members is somebody else's answer."""
+    if not isinstance(answer, dict) or not answer.keys() & {*FILES, "logs"}:
         raise ProtocolError(
             "The server's answer is not a log. Check that the URL is a sandbox's.",
             data=repr(answer).encode(),
@@ -291,7 +291,7 @@ def _block(answer: Answer, offset: int) -> Block | None:
         if start == offset and start <= end < total and end - start + 1 == len(answer.body):
             return Block(offset, answer.body, total)
     if answer.status == 200 and "content-disposition" in answer.headers:
-        return Block(0, answer.body, len(answer.body))
+        return Block(0, answer.body, len(answer.body), whole=True)
     if answer.status == 200 and kind.startswith("application/json"):
         return None
     raise TransportError("A block of a log file came damaged. Try again.", url="")

@@ -89,7 +89,7 @@ class Follow:
         self._latest: Origin = "live"
         self._attached: dict[str, int] = {}
         self._lost: set[str] = set()
-        self._whole = False  # whether files come whole, so that nothing tells a part from all of it
+        self._whole = False  # whether files come whole: then one read alone is not believed
         self._sure = dict.fromkeys(ledgers, 0)  # bytes that are certainly the process's own
         self._limit = BLOCK
         self._delivered = seq
@@ -116,7 +116,7 @@ class Follow:
         """
         try:
             probe = await self._raw("stdout", 0, 1)
-            follow = self._by_stream() if probe is None else self._by_files()
+            follow = self._by_stream() if probe is None else self._by_files(probe.whole)
             async with aclosing(follow) as steps:
                 async for batch in steps:
                     self._delivered += sum(len(rows.lines) for rows in batch.rows)
@@ -129,8 +129,9 @@ class Follow:
 
     # The raw files ------------------------------------------------------------------------------------
 
-    async def _by_files(self) -> AsyncGenerator[Batch, None]:
-        ended = await self._end.reached() if self._process.ended else None
+    async def _by_files(self, whole: bool) -> AsyncGenerator[Batch, None]:
+        over = self._process.ended is not None and not whole  # else one read alone would be believed
+        ended = await self._end.reached() if over else None
         wake = Wake(self._reads.folder, self._process.name, self._ledgers, self._clock)
         began = self._clock()
         probe_at = began + QUICKEST
@@ -202,7 +203,7 @@ class Follow:
                 self._lost.add(stream)
                 return
             self._lost.discard(stream)
-            self._whole |= block.start < ledger.offset
+            self._whole |= block.whole
             end = block.total if end is None else min(end, block.total)
             origin = self._origin(stream, block)
             if block.start < ledger.offset and not ledger.agrees(block.data):

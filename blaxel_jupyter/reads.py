@@ -16,11 +16,16 @@ from blaxel_jupyter.process import Process
 
 
 class Block(msgspec.Struct, frozen=True, gc=False):
-    """A complete piece of a raw file, and the file's size when it was read."""
+    """A complete piece of a raw file, and the file's size when it was read.
+
+    ``whole``: the server gives the file from its beginning whatever is asked for, so that nothing in its
+    answer tells all of it from a part.
+    """
 
     start: int
     data: bytes
     total: int
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
