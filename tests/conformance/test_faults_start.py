@@ -140,7 +140,7 @@ async def test_a_start_that_was_sent_twice_and_cannot_be_looked_for(server: Imit
         SandboxClient(url=edge.url) as sandbox,
     ):
         with pytest.raises(BlaxelError, match="look for 'both' in `%sandbox ps`"):
-            await sandbox.exec(COMMAND.format(name="both"), name="both")
+            await sandbox.exec(f"{COMMAND.format(name='both')}; sleep 2", name="both")
         run = await (await sandbox.attach("both"))
     assert (run.stdout, edge.starts) == ("started\n", 1)
 

@@ -342,8 +342,8 @@ def test_a_process_that_ignores_sigterm_is_stopped_and_alive() -> None:
 def test_a_restarted_run_is_told_twice_and_read_from_its_start() -> None:
     """Streams end at the first failure; the combined log has the first run's lines again (4.5, 4.6)."""
     notice = "[Process failed with exit code 3. Attempting restart 1/1...]\n"
-    with served(Habits(restart_pause=0.2)) as (_, client):
-        fails = "echo run; sleep 0.2; exit 3"
+    with served(Habits(restart_pause=1.0)) as (_, client):
+        fails = "echo run; sleep 1; exit 3"
         start(client, "rst", fails, restartOnFailure=True, maxRestarts=1)
         live = client.get("/process/rst/logs/stream").text
         assert live == f"stdout:run\n\n{notice}stdout:\n{notice}"

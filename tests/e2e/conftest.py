@@ -240,6 +240,12 @@ def run_cell(page: Page, index: int) -> None:
     pytest.fail(f"cell {index} was not run")
 
 
+def save(page: Page) -> None:
+    """Save the notebook; returns when it is on disk. Its kernel goes on."""
+    page.keyboard.press("Control+s")
+    expect(page.locator("#jp-main-dock-panel .lm-mod-current.jp-mod-dirty")).to_have_count(0)
+
+
 def choose_theme(page: Page, name: str, light: bool) -> None:
     """Choose a theme in JupyterLab's menu; returns when it is there."""
     page.get_by_role("menuitem", name="Settings").click()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Lab, run_cell
+from conftest import Lab, run_cell, save
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.e2e
@@ -221,8 +221,7 @@ def test_a_reload_and_a_second_view_show_everything(notebook: Notebook) -> None:
     run_cell(page, 0)
     run_cell(page, 1)
     rows(page, 60_000)
-    page.keyboard.press("Control+s")
-    page.locator(".jp-DirectoryListing, .jp-Notebook").first.wait_for()
+    save(page)
     page.reload()
     rows(page, 60_000)
     expect(page.locator(".bxl-text").last).to_have_text("line 59999")

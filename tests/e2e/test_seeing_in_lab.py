@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Lab, choose_theme, run_cell
+from conftest import Lab, choose_theme, run_cell, save
 from playwright.sync_api import Locator, Page, expect
 from test_accessible_in_lab import THEMES, violations
 
@@ -143,12 +143,6 @@ def test_errors_and_gaps_stand_out(notebook: Notebook) -> None:
     expect(marks).to_have_attribute("d", "")
 
 
-def saved(page: Page) -> None:
-    """Save the notebook; its kernel goes on."""
-    page.keyboard.press("Control+s")
-    expect(page.locator("#jp-main-dock-panel .lm-mod-current.jp-mod-dirty")).to_have_count(0)
-
-
 COMPARE = """
 import json
 from datetime import datetime
@@ -244,7 +238,7 @@ def test_menus_and_keys_by_keyboard(notebook: Notebook) -> None:
     page.keyboard.press("h")
     expect(page.get_by_role("slider")).to_have_count(0)
     expect(page.get_by_label("Lines over time (h)")).to_have_attribute("aria-pressed", "false")
-    saved(page)
+    save(page)
     page.reload()  # it is remembered, for every panel
     rows(page, ROWS, ROWS)
     expect(page.get_by_role("slider")).to_have_count(0)
@@ -293,7 +287,7 @@ def test_a_link_leads_to_its_line(notebook: Notebook) -> None:
     page.wait_for_url(re.compile(r"\.ipynb$"))  # a run that comes later is not led there
     page.evaluate("location.hash = 'bxl=another:7'")
     expect(current).to_have_text("INFO line 122")
-    saved(page)
+    save(page)
     page.goto("about:blank")
     page.goto(link)
     rows(page, ROWS, ROWS)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import run_cell
+from conftest import run_cell, save
 from playwright.sync_api import Locator, Page, expect
 
 pytestmark = pytest.mark.e2e
@@ -275,7 +275,7 @@ def test_a_reload_and_a_second_view_show_the_whole_story(notebook: Notebook) -> 
     run_cell(page, 0)
     run_cell(page, 1)
     page.locator('.bxl-task[data-events="6000"]').wait_for()
-    page.keyboard.press("Control+s")
+    save(page)
     page.reload()
     page.locator('.bxl-task[data-events="6000"]').wait_for()
     expect(page.locator(".bxl-head").last).to_contain_text("make 1499")
