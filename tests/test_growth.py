@@ -8,6 +8,7 @@ the system in pages, lies behind it then, and what is quadratic is so at any siz
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -171,12 +172,20 @@ CASES: dict[str, Callable[[int, Path], object]] = {
 
 
 def cost(case: Callable[[int, Path], object], n: int, folder: Path, runs: int = 2) -> float:
-    """Return CPU seconds, the least of some runs."""
+    """Return CPU seconds, the least of some runs.
+
+    Without the garbage collector: what it costs depends on all that other tests have left in memory.
+    """
     best = float("inf")
-    for _ in range(runs):
-        began = time.thread_time()
-        case(n, folder)
-        best = min(best, time.thread_time() - began)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(runs):
+            began = time.thread_time()
+            case(n, folder)
+            best = min(best, time.thread_time() - began)
+    finally:
+        gc.enable()
     return best
 
 
