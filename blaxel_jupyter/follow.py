@@ -130,8 +130,9 @@ class Follow:
     # The raw files ------------------------------------------------------------------------------------
 
     async def _by_files(self, whole: bool) -> AsyncGenerator[Batch, None]:
-        over = self._process.ended is not None and not whole  # else one read alone would be believed
-        ended = await self._end.reached() if over else None
+        # Of a server that gives whole files one read alone is not believed: there the loop is the first one.
+        at_once = self._process.ended is not None and not whole
+        ended = await self._end.reached() if at_once else None
         wake = Wake(self._reads.folder, self._process.name, self._ledgers, self._clock)
         began = self._clock()
         probe_at = began + QUICKEST
