@@ -84,9 +84,9 @@ async def contend(contender: str, url: str, lines: int, limit: float) -> Sample:
             task.ended.set()
 
     following = asyncio.ensure_future(FOLLOWERS[contender](task, on_line))
-    before = -1
-    while seen < lines and seen != before:
-        before = seen
+    last = -1
+    while seen < lines and seen != last:
+        last = seen
         await asyncio.sleep(QUIET)
     await asyncio.to_thread(server.restart)
     before = await asyncio.to_thread(lambda: server.wire_bytes)
